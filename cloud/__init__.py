@@ -1,0 +1,1 @@
+"""What runs beside the large model: its cache and forward, the batcher, the verifier, the acceptance rules."""

@@ -1,0 +1,1 @@
+"""Many devices, many verifiers, one experiment: links, scenarios, clusters, and the `airdraft` command."""
