@@ -1,0 +1,1 @@
+"""Generated from airdraft.proto by `python -m airdraft.wire.generate`."""
