@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
@@ -92,4 +92,6 @@ class StoppingRule(Protocol):
 class Schedule(Protocol):
     """Who works when. Yields committed tokens as they come, until the response ends or it is asked to hand over."""
 
-    def run(self, drafter: Drafter, stopping: StoppingRule, line: Line) -> AsyncIterator[Token]: ...
+    def run(self, drafter: Drafter, stopping: StoppingRule, line: Line) -> AsyncGenerator[Token, None]:
+        """Work until `line.over`, which it looks at between rounds."""
+        ...

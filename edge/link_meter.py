@@ -1,0 +1,83 @@
+"""The link as a session sees it: round trip, jitter and rates, from when messages went, when their answers came, and how large both were.
+
+It sends nothing of its own, and does not know what the messages meant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from airdraft.messages import ChannelState
+
+SMALL_BYTES = 256  # an exchange below this measures the round trip, since its own transfer hardly counts
+LARGE_BYTES = 512  # one at or above this can show a rate
+GAIN, JITTER_GAIN = 1 / 8, 1 / 4  # smoothing of RFC 6298
+SIGNIFICANT = 2.0  # a transfer time shows only when it exceeds this many jitters
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One message up and its answer down."""
+
+    elapsed_s: float  # from sending to the answer's arrival
+    verifier_s: float  # the part of that spent by the verifier: queue and forward
+    bytes_up: int
+    bytes_down: int
+
+    @property
+    def on_the_link_s(self) -> float:
+        """What is left for the link: both ways, and the transfers."""
+        return max(self.elapsed_s - self.verifier_s, 0.0)
+
+
+class LinkMeter:
+    """Smooths round trips as TCP does, and infers a rate from how much longer large messages take than small ones."""
+
+    def __init__(self) -> None:
+        self._round_trip_s: float | None = None
+        self._jitter_s = 0.0
+        self._provisional = False
+        self._large_up: Exchange | None = None
+        self._large_down: Exchange | None = None
+
+    def observe(self, exchange: Exchange, provisional: bool = False) -> None:
+        """Take in one exchange. `provisional`: it may include a connection's set-up, so the next one replaces it."""
+        if exchange.bytes_up >= LARGE_BYTES and exchange.bytes_down < SMALL_BYTES and not provisional:
+            self._large_up = exchange
+        elif exchange.bytes_down >= LARGE_BYTES and exchange.bytes_up < SMALL_BYTES:
+            self._large_down = exchange
+        elif (exchange.bytes_up < SMALL_BYTES and exchange.bytes_down < SMALL_BYTES) or provisional:
+            self._smooth(exchange.on_the_link_s, provisional)
+
+    def _smooth(self, sample_s: float, provisional: bool) -> None:
+        if self._round_trip_s is None or self._provisional:
+            self._round_trip_s, self._jitter_s, self._provisional = sample_s, sample_s / 4, provisional
+        elif not provisional:
+            self._jitter_s += JITTER_GAIN * (abs(sample_s - self._round_trip_s) - self._jitter_s)
+            self._round_trip_s += GAIN * (sample_s - self._round_trip_s)
+
+    @property
+    def round_trip_s(self) -> float | None:
+        """Smoothed round trip without the verifier's own time; None before the first exchange."""
+        return self._round_trip_s
+
+    @property
+    def jitter_s(self) -> float | None:
+        """Smoothed distance of a round trip from the smoothed one."""
+        return None if self._round_trip_s is None else self._jitter_s
+
+    def state(self) -> ChannelState:
+        """What is known now. A rate stays None while no large message took measurably longer than a small one."""
+        return ChannelState(
+            uplink_bps=self._rate(self._large_up, up=True),
+            downlink_bps=self._rate(self._large_down, up=False),
+            round_trip_s=self._round_trip_s,
+        )
+
+    def _rate(self, exchange: Exchange | None, up: bool) -> float | None:
+        if exchange is None or self._round_trip_s is None or self._provisional:
+            return None
+        transfer_s = exchange.on_the_link_s - self._round_trip_s
+        if transfer_s <= SIGNIFICANT * self._jitter_s or transfer_s <= 0:
+            return None
+        return 8 * (exchange.bytes_up if up else exchange.bytes_down) / transfer_s
