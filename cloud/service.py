@@ -37,7 +37,7 @@ class Verification(Protocol):
         ...
 
     def drain(self) -> None:
-        """Refuse new sessions with DrainingError from now on."""
+        """Refuse new sessions with DrainingError from now on; streams that run go on."""
         ...
 
 

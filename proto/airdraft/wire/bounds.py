@@ -39,18 +39,16 @@ def token_ids(what: str, values: Sequence[int], limit: int) -> tuple[int, ...]:
 
 
 def token_steps(values: Sequence[int]) -> list[int]:
-    """Token ids as differences, each from the one before it (the first from 0)."""
+    """Ascending token ids as differences, each from the one before it (the first from 0). Other orders give one that no field holds."""
     return [after - before for before, after in pairwise((0, *values))]
 
 
 def token_ids_from_steps(what: str, steps: Iterable[int]) -> tuple[int, ...]:
-    """Undo `token_steps`; refused when an id leaves 0 … TOKEN_LIMIT - 1 or comes twice."""
+    """Undo `token_steps`; refused when an id comes twice or is not below TOKEN_LIMIT."""
     ids = tuple(accumulate(steps))
-    if ids and not (min(ids) >= 0 and max(ids) < TOKEN_LIMIT):
-        raise MalformedMessageError(f"{what} holds token ids from {min(ids)} to {max(ids)}; they must be within 0 … {TOKEN_LIMIT - 1}")
     if len(set(ids)) != len(ids):
         raise MalformedMessageError(f"{what} names a token twice; each token has one weight")
-    return ids
+    return token_ids(what, ids, MAX_ROW_ENTRIES)
 
 
 def name(what: str, value: str, *, empty: bool = False) -> str:

@@ -150,7 +150,6 @@ def _read_rule(wire: pb.Rule) -> RuleChoice:
 
 
 def _read_row(wire: pb.QuantisedRow) -> QuantisedRow:
-    bounds.at_most("entries in a row", len(wire.token_steps), bounds.MAX_ROW_ENTRIES)
     if len(wire.token_steps) != len(wire.weights):
         raise MalformedMessageError(f"a row names {len(wire.token_steps)} tokens and {len(wire.weights)} weights; expected as many of each")
     if not wire.weights or min(wire.weights) == 0:

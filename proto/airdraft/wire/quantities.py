@@ -20,7 +20,7 @@ def write_channel(channel: ChannelState) -> pb.ChannelState:
     """Rounded to 0.25 dB, 1 kbit/s and 0.1 ms. What is None, or not a finite number, is left out as not known."""
     snr_quarter_db = None
     if channel.snr_db is not None and math.isfinite(channel.snr_db):
-        snr_quarter_db = max(-SNR_LIMIT_QUARTER_DB, min(SNR_LIMIT_QUARTER_DB, round(channel.snr_db * STEPS_PER_DB)))
+        snr_quarter_db = round(max(-SNR_LIMIT_QUARTER_DB, min(SNR_LIMIT_QUARTER_DB, channel.snr_db * STEPS_PER_DB)))
     return pb.ChannelState(
         snr_quarter_db=snr_quarter_db,
         uplink_kbps=_steps(channel.uplink_bps, 1 / BITS_PER_KILOBIT),
@@ -60,4 +60,4 @@ def _steps(value: float | None, steps_per_unit: float) -> int | None:
 
 
 def _whole(value: float) -> int:
-    return max(0, min(LARGEST, round(value)))
+    return round(max(0, min(LARGEST, value)))

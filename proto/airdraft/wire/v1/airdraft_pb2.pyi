@@ -497,7 +497,7 @@ class QuantisedRow(_message.Message):
     WEIGHTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def token_steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Token ids as differences, each from the one before it (the first from 0): ascending ids cost least."""
+        """Token ids, ascending, as differences, each from the one before it (the first from 0)."""
 
     @_builtins.property
     def weights(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
