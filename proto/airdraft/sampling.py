@@ -6,6 +6,7 @@ float64, which IEEE 754 rounds alike everywhere; a maths library serves only to 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
 
@@ -90,7 +91,7 @@ def _checked(logits: Logits) -> float:
     if logits.ndim != 1 or logits.size == 0 or logits.dtype != np.float32:
         raise InternalError(f"logits of shape {logits.shape} and type {logits.dtype}; a token needs one row [V] of float32.")
     lowest, highest = float(logits.min()), float(logits.max())
-    if not (np.isfinite(lowest) and np.isfinite(highest)):
+    if not (math.isfinite(lowest) and math.isfinite(highest)):
         raise InternalError(f"logits between {lowest} and {highest}; all must be finite. The model or its weights are at fault.")
     return highest
 
@@ -116,6 +117,7 @@ class _Race:
 
 
 _SLACK = 1.001  # far above all rounding in `_lead` (below 2e-5) and in the scores (below 1e-12)
+_FEW = 64  # so few are scored outright sooner than sifted
 _FLOOR = -80.0  # a token this far below the highest has lost: Gumbel values span less than 49
 _CHUNK = 8192  # elements whose intermediate results stay in a core's cache
 
@@ -126,6 +128,8 @@ def _winner(race: _Race) -> int:
     A score g + G beats `best` only if -ln(U) ≤ exp(g - best), and v = 1 - U ≤ -ln(U), so only if v / exp(g) ≤ exp(-best). The left side
     needs no logarithm and single precision is enough for it, since entries that pass are scored exactly. About two do.
     """
+    if race.logits.size <= _FEW:
+        return int(np.argmax(race.scores(np.arange(race.logits.size))))
     lead = _lead(race)
     first = np.array([np.argmin(lead)], dtype=np.int64)
     best = float(race.scores(first)[0])
