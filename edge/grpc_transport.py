@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from grpc.aio import EOF, AioRpcError
+from grpc.aio import AioRpcError
 from pydantic import Field
 
 from airdraft import PROTOCOL_VERSION
@@ -21,8 +21,11 @@ from airdraft.wire import methods
 from airdraft.wire.bounds import MAX_MESSAGE_BYTES
 from airdraft.wire.codec import decode_description, decode_verifier, encode_device
 from airdraft.wire.reading import Reading
-from airdraft.wire.status import from_status
+from airdraft.wire.status import ERROR_KEY, from_status
 
+WRITE_FAULT = "Internal error from Core"  # gRPC's details for a write that failed
+STATUS_TRIES = 100
+STATUS_PAUSE_S = 0.01
 METADATA = ((methods.PROTOCOL_KEY, str(PROTOCOL_VERSION)),)
 
 
@@ -55,17 +58,15 @@ class GrpcTransport:
         self._closed = False
 
     async def open(self) -> GrpcStream:
-        """One attempt. Raises UnavailableError when refused, DeadlineError when `connect_deadline_s` is over."""
+        """One attempt to connect. Raises UnavailableError when refused, DeadlineError when `connect_deadline_s` is over.
+
+        What a verifier that was reached has to say against the stream comes from `receive`.
+        """
         connection = self._hold()
         call = connection.converse(metadata=METADATA)
         try:
-            async with asyncio.timeout(self._settings.connect_deadline_s):
-                await call.wait_for_connection()
-        except (TimeoutError, AioRpcError) as error:
-            call.cancel()
-            await connection.release(doubtful=True)
-            raise self._no_connection(error, self._settings.connect_deadline_s) from None
-        except asyncio.CancelledError:
+            await self._until_connected(call)
+        except BaseException:
             call.cancel()
             await connection.release(doubtful=True)
             raise
@@ -93,6 +94,16 @@ class GrpcTransport:
             await stream.close()
         if self._connection:
             await self._connection.retire()
+
+    async def _until_connected(self, call: Any) -> None:
+        try:
+            async with asyncio.timeout(self._settings.connect_deadline_s):
+                await call.wait_for_connection()
+        except TimeoutError as error:
+            raise self._no_connection(error, self._settings.connect_deadline_s) from None
+        except AioRpcError as error:
+            if ERROR_KEY not in _metadata(error):
+                raise self._no_connection(error, self._settings.connect_deadline_s) from None
 
     def _hold(self) -> _Connection:
         if self._closed:
@@ -128,8 +139,9 @@ class GrpcStream:
         self._connection = connection
         self._settings = settings
         self._forget = forget
-        self._reading: Reading[Any] = Reading(call.read)
+        self._reading: Reading[Any] = Reading(call.__aiter__().__anext__)
         self._unanswered = False
+        self._write_failed = False
         self._ended = False
         self._end: AirdraftError | None = None
 
@@ -152,6 +164,7 @@ class GrpcStream:
             await self._finish(doubtful=True)
             raise self._end from None
         except (AioRpcError, asyncio.InvalidStateError):
+            self._write_failed = True
             return
         self._unanswered = True
         self.traffic.bytes_up += len(data)
@@ -164,14 +177,15 @@ class GrpcStream:
         if self._ended:
             return None
         try:
-            data = await self._reading.next()
-        except AioRpcError as error:
-            self._end = _from_rpc_error(error)
+            return self._received(await self._reading.next())
+        except StopAsyncIteration:
+            pass
         except EOFError:
             self._end = self._end or _closed_here()
-        else:
-            if data is not EOF:
-                return self._received(data)
+        except MalformedMessageError as error:
+            self._end = error
+        except AioRpcError as error:
+            self._end = await self._reason(error)
         await self._finish(doubtful=isinstance(self._end, UnavailableError | DeadlineError))
         if self._end:
             raise self._end
@@ -189,6 +203,17 @@ class GrpcStream:
         self.traffic.bytes_down += len(data)
         self.traffic.messages_down += 1
         return decode_verifier(data)
+
+    async def _reason(self, error: AioRpcError) -> AirdraftError | None:
+        """Why the call ended; None: in good order. A write that met the end has marked the call as failed before its own status was in."""
+        if not self._write_failed:
+            return _from_rpc_error(error)
+        for _ in range(STATUS_TRIES):
+            if await self._call.details() != WRITE_FAULT:
+                break
+            await asyncio.sleep(STATUS_PAUSE_S)
+        code, details, metadata = await self._call.code(), await self._call.details(), await self._call.trailing_metadata()
+        return None if code is grpc.StatusCode.OK else from_status(code, details, tuple(metadata or ()))
 
     async def _finish(self, doubtful: bool) -> None:
         if self._ended:
@@ -262,7 +287,11 @@ def _credentials(settings: GrpcSettings, local: bool) -> grpc.ChannelCredentials
 
 
 def _from_rpc_error(error: AioRpcError) -> AirdraftError:
-    return from_status(error.code(), error.details(), tuple(error.trailing_metadata() or ()))
+    return from_status(error.code(), error.details(), _metadata(error).items())
+
+
+def _metadata(error: AioRpcError) -> dict[str, str | bytes]:
+    return dict(tuple(error.trailing_metadata() or ()))
 
 
 def _closed_here() -> UnavailableError:

@@ -84,7 +84,7 @@ class Resume:
 
 @dataclass(frozen=True, slots=True)
 class QuantisedRow:
-    """The distribution a draft token was drawn from: token ids [n], ascending, and integer weights [n] that sum to `quantised_row.SCALE`."""
+    """The distribution a draft token was drawn from: token ids [n], ascending, and integer weights [n] summing to `quantised_row.SCALE`."""
 
     tokens: tuple[int, ...]
     weights: tuple[int, ...]
