@@ -70,7 +70,7 @@ class Line:
         self._fault: AirdraftError | None = None  # what broke the stream while sending; the next `receive` mends it
         self._finished_traffic = Traffic()
         self._sent: dict[int, _Sent] = {}  # by round; round 0 is the opening
-        self._timed = False  # whether answers on this stream tell the round trip: the first one includes the prefill
+        self._timed = False  # whether verdicts on this stream tell the round trip: the first one's time includes the prefill
 
     @property
     def finished(self) -> bool:
@@ -297,12 +297,11 @@ class Line:
             return
         elapsed_s = self.clock.now() - sent.at_s
         if isinstance(message, Opened):
-            self._meter.observe(Exchange(elapsed_s, 0.0, sent.bytes_up, bytes_down), provisional=True)
-            return
-        if self._timed:
+            self._meter.observe(Exchange(elapsed_s, 0.0, sent.bytes_up, bytes_down))
+        elif self._timed:
             spent_s = message.timings.queue_s + message.timings.forward_s
             self._meter.observe(Exchange(elapsed_s, spent_s, sent.bytes_up, bytes_down))
-        self._timed = True
+        self._timed = isinstance(message, Verdict)
 
     def _count_traffic(self) -> None:
         current = self._stream.traffic if self._stream is not None else Traffic()

@@ -40,17 +40,17 @@ class LinkMeter:
         self._large_up: Exchange | None = None
         self._large_down: Exchange | None = None
 
-    def observe(self, exchange: Exchange, provisional: bool = False) -> None:
-        """Take in one exchange. `provisional`: it may include a connection's set-up, so the next one replaces it."""
-        if exchange.bytes_up >= LARGE_BYTES and exchange.bytes_down < SMALL_BYTES and not provisional:
+    def observe(self, exchange: Exchange) -> None:
+        """Take in one exchange. A large one stands in for the round trip only until a small one has been seen."""
+        small_up, small_down = exchange.bytes_up < SMALL_BYTES, exchange.bytes_down < SMALL_BYTES
+        if exchange.bytes_up >= LARGE_BYTES and small_down:
             self._large_up = exchange
-        elif exchange.bytes_down >= LARGE_BYTES and exchange.bytes_up < SMALL_BYTES:
+        elif exchange.bytes_down >= LARGE_BYTES and small_up:
             self._large_down = exchange
-        elif (exchange.bytes_up < SMALL_BYTES and exchange.bytes_down < SMALL_BYTES) or provisional:
-            self._smooth(exchange.on_the_link_s, provisional)
+        self._smooth(exchange.on_the_link_s, provisional=not (small_up and small_down))
 
     def _smooth(self, sample_s: float, provisional: bool) -> None:
-        if self._round_trip_s is None or self._provisional:
+        if self._round_trip_s is None or (self._provisional and not provisional):
             self._round_trip_s, self._jitter_s, self._provisional = sample_s, sample_s / 4, provisional
         elif not provisional:
             self._jitter_s += JITTER_GAIN * (abs(sample_s - self._round_trip_s) - self._jitter_s)
