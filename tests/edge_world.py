@@ -1,4 +1,4 @@
-"""A small world for the device's tests: virtual time, a reference verifier that is a page of plain code, and drafters that know the truth."""
+"""A small world for the device's tests: virtual time, a reference verifier of one page, drafters that know the truth."""
 
 from __future__ import annotations
 
@@ -31,7 +31,6 @@ from airdraft.messages import (
 )
 from airdraft.prefix import Prefix
 from airdraft.transport import MessageStream
-
 from edge.seams import DraftStep
 
 Result = TypeVar("Result")
@@ -163,9 +162,7 @@ class ReferenceVerifier:
     def _opened(self, name: str, known: int) -> Opened:
         session = self.sessions[name]
         length, digest = len(session.committed), session.committed.digest()
-        return Opened(
-            name, _key(name), session.epoch, self.granted, length, digest, session.committed.tokens(known), session.finish
-        )
+        return Opened(name, _key(name), session.epoch, self.granted, length, digest, session.committed.tokens(known), session.finish)
 
     def answer(self, name: str, message: DeviceMessage) -> list[VerifierMessage]:
         session = self.sessions[name]
@@ -210,9 +207,7 @@ class ReferenceVerifier:
     def _streamed(self, session: _Session, tokens: tuple[int, ...], last: bool) -> Streamed:
         length, digest = len(session.committed), session.committed.digest()
         timings = Timings(0.001, 0.02, 0.015, 2)
-        return Streamed(
-            session.epoch, length - len(tokens), tokens, length, digest, self.draft_limit, last, session.finish, timings
-        )
+        return Streamed(session.epoch, length - len(tokens), tokens, length, digest, self.draft_limit, last, session.finish, timings)
 
     def _commit(self, session: _Session, token: int) -> int:
         session.committed.append([token])

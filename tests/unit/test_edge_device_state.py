@@ -1,10 +1,10 @@
 from dataclasses import replace
 
 import pytest
+
 from airdraft.errors import DraftTooLongError, MalformedMessageError, TokenOutOfRangeError
 from airdraft.messages import Finish, Open, Opened, Outcome, Resume, Streamed, Verdict
 from airdraft.prefix import Prefix
-
 from edge import device_state
 from edge.device_state import DeviceState, StreamMode
 from edge.seams import DraftStep, Origin

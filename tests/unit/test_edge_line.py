@@ -1,9 +1,9 @@
 import asyncio
 
 import pytest
+
 from airdraft.errors import CapacityError, DrainingError, ForgedSessionError, LinkLostError, MalformedMessageError, UnavailableError
 from airdraft.transport import Traffic
-
 from edge.line import Line
 from edge.link_meter import LinkMeter
 from edge.seams import DraftStep

@@ -2,9 +2,9 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+
 from airdraft.errors import InternalError, UnknownRuleError
 from airdraft.messages import Finish, RuleChoice
-
 from edge.schedules import build
 from edge.seams import Origin, Token
 from edge.session import Session

@@ -1,7 +1,7 @@
 import pytest
+
 from airdraft.errors import SettingsError
 from airdraft.messages import RuleChoice
-
 from edge.settings import DeviceSettings
 
 

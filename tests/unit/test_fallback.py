@@ -1,8 +1,8 @@
 import asyncio
 
 import pytest
-from airdraft.errors import LinkLostError
 
+from airdraft.errors import LinkLostError
 from edge.schedules import build
 from edge.seams import Origin, Token
 from edge.session import Session

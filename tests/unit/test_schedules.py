@@ -1,6 +1,6 @@
 import pytest
-from airdraft.errors import SettingsError
 
+from airdraft.errors import SettingsError
 from edge.schedules import SCHEDULES, build
 
 

@@ -1,7 +1,7 @@
 import pytest
+
 from airdraft.errors import SettingsError
 from airdraft.messages import ChannelState
-
 from edge.seams import DraftStep
 from edge.settings import DeviceSettings
 from edge.stopping import STOPPING_RULES, build
