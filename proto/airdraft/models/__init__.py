@@ -4,9 +4,10 @@ Importing this package is cheap; torch and transformers are imported when a mode
 """
 
 from airdraft.models.catalogue import KnownModel, known_models
+from airdraft.models.configuration import vocabulary_size
 from airdraft.models.library import Entry, ensure, fetch, listing, locate, verify
 from airdraft.models.loading import load_model
-from airdraft.models.pair import check_pair, vocabulary_size
+from airdraft.models.pair import check_pair
 from airdraft.models.progress import Progress, Silent
 from airdraft.models.tokenizer import chat_prompt, load_tokenizer, stop_tokens, tokenizer_digest
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -54,15 +55,17 @@ def require_room(folder: Path, needed_bytes: int, purpose: str) -> None:
     existing = next(place for place in (folder, *folder.parents) if place.exists())
     free_bytes = shutil.disk_usage(existing).free
     if free_bytes < needed_bytes + MARGIN_BYTES:
-        raise DiskFullError(disk_full_sentence(folder, needed_bytes + MARGIN_BYTES, free_bytes, purpose))
+        raise DiskFullError(
+            f"{purpose} needs {(needed_bytes + MARGIN_BYTES) / 1e9:.2f} GB in {folder}, and {free_bytes / 1e9:.2f} GB are free there. "
+            f"Free some room, or set {VARIABLE} to a folder on a larger disk."
+        )
 
 
-def disk_full_sentence(folder: Path, needed_bytes: int, free_bytes: int, purpose: str) -> str:
-    """What a user must know when the disk is too small."""
-    return (
-        f"{purpose} needs {needed_bytes / 1e9:.2f} GB in {folder}, and {free_bytes / 1e9:.2f} GB are free there. "
-        f"Free some room, or set {VARIABLE} to a folder on a larger disk."
-    )
+def disk_full(error: OSError, purpose: str) -> DiskFullError | None:
+    """The DiskFullError that an operating system's error amounts to, or None when it is about something else."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    return DiskFullError(f"the disk became full while {purpose}. Free some room, or set {VARIABLE} to a folder on a larger disk.")
 
 
 @contextlib.contextmanager

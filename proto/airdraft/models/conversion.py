@@ -6,7 +6,6 @@ library's logging and global state stay out of the caller's.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -16,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from airdraft.errors import AirdraftError, DiskFullError, InternalError, ModelError, every_error
+from airdraft.errors import AirdraftError, InternalError, ModelError, every_error
 from airdraft.models import cache
 from airdraft.models.extras import demand
 from airdraft.models.progress import Meter, Progress
@@ -50,9 +49,7 @@ def convert(source: Path, destination: Path, provenance: Callable[[str], Provena
 
 
 def _disk_error(error: OSError, folder: Path) -> AirdraftError:
-    if error.errno == errno.ENOSPC:
-        return DiskFullError(f"the disk became full while {folder} was written. Free some room or set {cache.VARIABLE}.")
-    return ModelError(f"{folder} could not be written: {error}")
+    return cache.disk_full(error, f"{folder} was written") or ModelError(f"{folder} could not be written: {error}")
 
 
 def _convert_in_a_process(source: Path, folder: Path) -> None:
@@ -95,7 +92,7 @@ def convert_here(source: Path, folder: Path) -> None:
     try:
         model = transformers.AutoModelForCausalLM.from_pretrained(source.parent, local_files_only=True, **options)
         tokenizer = transformers.AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name, local_files_only=True)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, NotImplementedError) as error:
+    except Exception as error:  # a damaged file makes the reader fail in as many ways as there are bytes
         raise ModelError(f"{source} cannot be read as a GGUF model that transformers {transformers.__version__} knows: {error}") from error
     _require_dense(model, source)
     weights_bytes = sum(weight.numel() * weight.element_size() for weight in model.parameters())

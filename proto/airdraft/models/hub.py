@@ -122,7 +122,11 @@ def download_folder(repository: str, progress: Progress) -> Path:
                 done_bytes += size
                 meter.reach(done_bytes)
     except (OSError, ValueError, hub_library.errors.HfHubHTTPError) as error:
-        raise ModelUnavailableError(f"the hub did not deliver {repository}: {str(error).splitlines()[0]}") from error
+        if isinstance(error, OSError) and (full := cache.disk_full(error, f"{repository} was downloaded")) is not None:
+            raise full from error
+        raise ModelUnavailableError(
+            f"the hub did not deliver {repository}: {(str(error) or type(error).__name__).splitlines()[0]}"
+        ) from error
     folder = local_folder(repository)
     if folder is None:
         raise CorruptModelError(

@@ -69,7 +69,7 @@ def resolve(reference: str) -> Model:
     if (known := by_reference(reference)) is not None:
         return known
     path = Path(reference).expanduser()
-    if path.is_dir():
+    if reference and path.is_dir():
         if not (path / "config.json").exists():
             raise UnknownModelError(f"{path} holds no config.json. Expected a model folder as transformers saves it.")
         return LocalFolder(path)

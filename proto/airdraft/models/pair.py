@@ -4,18 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from airdraft.errors import CorruptModelError, PairMismatchError
-from airdraft.models.tokenizer import Vocabulary, read_json, vocabulary
-
-
-def vocabulary_size(folder: Path) -> int:
-    """How many logits the folder's model has per position; it may exceed the number of tokens. Raises CorruptModelError."""
-    configuration = read_json(folder / "config.json")
-    text_part = configuration.get("text_config")
-    size = configuration.get("vocab_size", text_part.get("vocab_size") if isinstance(text_part, dict) else None)
-    if not isinstance(size, int) or size < 1:
-        raise CorruptModelError(f"{folder / 'config.json'} states no vocab_size. Expected the configuration of a causal language model.")
-    return size
+from airdraft.errors import PairMismatchError
+from airdraft.models.configuration import vocabulary_size
+from airdraft.models.tokenizer import Vocabulary, vocabulary
 
 
 def check_pair(drafter_folder: Path, target_folder: Path) -> int:
@@ -28,7 +19,7 @@ def check_pair(drafter_folder: Path, target_folder: Path) -> int:
     if difference is not None:
         raise PairMismatchError(
             f"{drafter_folder.name} cannot draft for {target_folder.name}: their tokenizers differ. "
-            f"First difference (drafter, then target): {difference}. Choose a drafter of the target's family."
+            f"First difference: {difference}. Choose a drafter of the target's family."
         )
     for folder in (drafter_folder, target_folder):
         if vocabulary_size(folder) < target.usable:
@@ -44,12 +35,12 @@ def first_difference(drafter: Vocabulary, target: Vocabulary) -> str | None:
     if drafter.tokens != target.tokens:
         number = min(i for i in drafter.tokens.keys() | target.tokens.keys() if drafter.tokens.get(i) != target.tokens.get(i))
         ours, theirs = _shown(drafter.tokens.get(number)), _shown(target.tokens.get(number))
-        return f"token {number}: {ours} here, {theirs} there ({len(drafter.tokens)} tokens here, {len(target.tokens)} there)"
+        return f"token {number}: {ours} in the drafter, {theirs} in the target"
     for number, (our_merge, their_merge) in enumerate(zip(drafter.merges, target.merges, strict=False)):
         if our_merge != their_merge:
-            return f"merge {number}: {_shown(' '.join(our_merge))} here, {_shown(' '.join(their_merge))} there"
+            return f"merge {number}: {_shown(' '.join(our_merge))} in the drafter, {_shown(' '.join(their_merge))} in the target"
     if len(drafter.merges) != len(target.merges):
-        return f"number of merges: {len(drafter.merges)} here, {len(target.merges)} there"
+        return f"number of merges: {len(drafter.merges)} in the drafter, {len(target.merges)} in the target"
     return None
 
 

@@ -5,12 +5,11 @@ A source delivers a file whose digest is right, or says why it cannot. It does n
 
 from __future__ import annotations
 
-import errno
 import functools
 from pathlib import Path
 from typing import Protocol
 
-from airdraft.errors import CorruptModelError, DiskFullError, ModelUnavailableError
+from airdraft.errors import CorruptModelError, ModelUnavailableError
 from airdraft.models import cache, hub, index
 from airdraft.models.assembly import Assembly
 from airdraft.models.catalogue import KnownModel
@@ -125,10 +124,8 @@ def deliver(model: KnownModel, progress: Progress, sources: tuple[Source, ...] =
         except ModelUnavailableError as error:
             reasons.append(f"{source.name}: {error.message}")
         except OSError as error:
-            if error.errno == errno.ENOSPC:
-                raise DiskFullError(
-                    f"the disk became full while {model.name} was fetched. Free some room or set {cache.VARIABLE}."
-                ) from error
+            if (full := cache.disk_full(error, f"{model.name} was fetched")) is not None:
+                raise full from error
             reasons.append(f"{source.name}: {error}")
     advice = f"Repair what is named, then: airdraft models fetch {model.name}"
     raise kind(f"no source could deliver {model.name!r}. Asked: {'; '.join(reasons)}. {advice}")

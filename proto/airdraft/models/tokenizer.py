@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from airdraft.errors import CorruptModelError, ModelError, SettingsError
+from airdraft.models.configuration import read_json, vocabulary_size
 from airdraft.models.extras import demand
 
 DIGEST_BYTES = 16
@@ -106,7 +107,10 @@ def chat_prompt(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> tuple[
 
 
 def stop_tokens(folder: Path) -> tuple[int, ...]:
-    """The ids that end a response, ascending: those that the folder's files name, and the usual ending tokens of its vocabulary."""
+    """The ids that end a response, ascending: those that the folder's files name, and the usual ending tokens of its vocabulary.
+
+    An id without a logit in the model can never be drawn and is left out. Raises CorruptModelError.
+    """
     ids = {token: number for number, token in vocabulary(folder).tokens.items()}
     found = {ids[token] for token in ENDING_TOKENS if token in ids}
     for name in ("generation_config.json", "config.json"):
@@ -116,17 +120,5 @@ def stop_tokens(folder: Path) -> tuple[int, ...]:
     text = token.get("content") if isinstance(token, dict) else token
     if text in ids:
         found.add(ids[text])
-    return tuple(sorted(found))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The file's object; empty when there is no file. Raises CorruptModelError when it is no JSON object."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise CorruptModelError(f"{path} is damaged ({error}). Get the model's folder again.") from error
-    if not isinstance(values, dict):
-        raise CorruptModelError(f"{path} holds a {type(values).__name__}, expected an object. Get the model's folder again.")
-    return values
+    width = vocabulary_size(folder)
+    return tuple(sorted(number for number in found if 0 <= number < width))
