@@ -126,7 +126,8 @@ class GrpcTransport:
             )
         found = _from_rpc_error(error)
         if type(found) is UnavailableError:
-            return UnavailableError(f"no verifier can be reached at {self._target}: {found.message}")
+            hint = "; it was asked over TLS, so set tls to false if it serves in the clear" if self._credentials else ""
+            return UnavailableError(f"no verifier can be reached at {self._target}: {found.message}{hint}")
         return found
 
 
