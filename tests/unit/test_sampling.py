@@ -46,6 +46,7 @@ def random_logits(shape: str, size: int, seed: int) -> np.ndarray:
         "flat": lambda: np.zeros(size),
         "few values": lambda: generator.integers(-2, 3, size),
         "peaked": lambda: np.where(np.arange(size) == size // 2, 25.0, generator.normal(0, 2, size)),
+        "half on one": lambda: np.where(np.arange(size) == size // 2, np.log(size), 0.0),
         "huge": lambda: generator.normal(0, 1, size) * 1e38,
         "tiny": lambda: generator.normal(0, 1, size) * 1e-38,
         "shifted": lambda: generator.normal(0, 3, size) + 1e6,
@@ -53,7 +54,7 @@ def random_logits(shape: str, size: int, seed: int) -> np.ndarray:
     return shapes[shape]().clip(-3e38, 3e38).astype(np.float32)
 
 
-SHAPES = ("normal", "flat", "few values", "peaked", "huge", "tiny", "shifted")
+SHAPES = ("normal", "flat", "few values", "peaked", "half on one", "huge", "tiny", "shifted")
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
@@ -67,12 +68,19 @@ SHAPES = ("normal", "flat", "few values", "peaked", "huge", "tiny", "shifted")
     position=st.integers(0, 10_000),
 )
 def test_the_pruned_draw_equals_the_plain_one(shape, size, temperature, top_k, top_p, seed, position):
-    if shape in ("flat", "few values", "huge") and top_p < 1:
+    if shape in ("flat", "few values", "half on one", "huge") and top_p < 1:
         top_p = 0.5  # with equal weights the plain sum must not stand between two counts by rounding
         temperature = max(temperature, 1e-6)
     choice = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
     logits = random_logits(shape, size, seed % 1000)
     assert token(logits, choice, position) == plain_token(logits, choice, position)
+
+
+def test_the_pruned_draw_equals_the_plain_one_where_the_likeliest_token_often_loses():
+    logits, choice = random_logits("half on one", 100, 0), Sampling(temperature=1, seed=1)
+    drawn = [token(logits, choice, position) for position in range(500)]
+    assert drawn == [plain_token(logits, choice, position) for position in range(500)]
+    assert 200 < drawn.count(50) < 300
 
 
 @pytest.mark.parametrize("temperature", [0.2, 1.0, 100.0])
