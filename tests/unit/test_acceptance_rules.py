@@ -146,3 +146,15 @@ def test_rows_that_do_not_fit_are_refused_before_anything_is_judged(draft_rows, 
     rule = cloud.acceptance.build(RuleChoice("speculative_sampling", (("row_width", 2),)))
     with pytest.raises(error):
         rule.judge(question((1, 2), draft_rows=draft_rows))
+
+
+def test_judgements_are_the_golden_ones():
+    """Every verifier must judge alike, or a restart elsewhere would change the text."""
+    rule, tokens = cloud.acceptance.build(SPECULATIVE), (3, 4)
+    wide = QuantisedRow(tuple(range(VOCABULARY)), (512,) * VOCABULARY)
+    logits = np.arange(3 * VOCABULARY, dtype=np.float32).reshape(3, VOCABULARY) / 3
+    rows = Rows(logits, logits)
+    judged = [rule.judge(Question(10, tokens, rows, Sampling(temperature=1, seed=seed), None, (wide, wide))) for seed in range(12)]
+    assert [(judgement.accepted, judgement.token) for judgement in judged] == [
+        (1, 7), (0, 7), (0, 7), (2, 3), (2, 4), (0, 5), (2, 4), (2, 5), (0, 6), (2, 6), (1, 6), (2, 7),
+    ]  # fmt: skip
