@@ -41,7 +41,10 @@ class LinkState:
 
     @property
     def round_trip_s(self) -> float:
-        """Delay up and down, without jitter and without the time that bytes take."""
+        """Delay up and down of what enters now, without jitter and the time that bytes take.
+
+        An echo's round trip is this while the channel stands still: its way back meets the state of the moment it turns.
+        """
         return self.up.delay_s + self.down.delay_s
 
     @property

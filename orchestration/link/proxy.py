@@ -91,6 +91,11 @@ class ShapingProxy:
         """How many clients are connected now."""
         return len(self._connections)
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes now on their way, over all connections and both directions."""
+        return sum(connection.held_bytes for connection in self._connections)
+
     def elapsed_s(self) -> float:
         """The channel's time: seconds since it was started or set."""
         return asyncio.get_running_loop().time() - self._origin_s
@@ -170,6 +175,11 @@ class Connection:
         self._is_open = self._is_dropped = False
         self._opening: asyncio.TimerHandle | None = None
         self._connecting: asyncio.Task[None] | None = None
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes in both pipes."""
+        return self._up.held_bytes + self._down.held_bytes
 
     def connected(self, side: Side) -> None:
         """One side's socket stands. The client's comes first, and the upstream is sought for it."""

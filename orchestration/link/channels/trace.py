@@ -41,11 +41,11 @@ class Radio:
     jitter_s: float = 0.0  # of the round trip, on top of what the trace itself shows
     loss: float = 0.0
 
-    def legs(self, row: TraceRow, delay_s: float) -> tuple[LegState, LegState]:
+    def legs(self, row: TraceRow, delays_s: tuple[float, float]) -> tuple[LegState, LegState]:
         """Up and down while `row` holds. A signal that the modem cannot hold is an outage."""
         up_hz = self.bandwidth_hz * self.uplink_share
-        up = self._leg(row, delay_s, self.uplink_bps, (UPLINK_MODEM, up_hz))
-        down = self._leg(row, delay_s, self.downlink_bps, (DOWNLINK_MODEM, self.bandwidth_hz - up_hz))
+        up = self._leg(row, delays_s[0], self.uplink_bps, (UPLINK_MODEM, up_hz))
+        down = self._leg(row, delays_s[1], self.downlink_bps, (DOWNLINK_MODEM, self.bandwidth_hz - up_hz))
         return up, down
 
     def _leg(self, row: TraceRow, delay_s: float, given_bps: float | None, air: tuple[Modem, float]) -> LegState:
@@ -62,7 +62,7 @@ class TraceChannel:
         if not rows:
             raise SettingsError("a trace has no rows; expected at least one measurement.")
         self._starts = [row.time_s for row in rows]
-        self._legs = [radio.legs(row, delay_s) for row, delay_s in zip(rows, one_way_delays(rows), strict=True)]
+        self._legs = [radio.legs(row, delays_s) for row, delays_s in zip(rows, one_way_delays(rows), strict=True)]
         self._period_s = self._starts[-1] + _last_row_s(self._starts) if loop else math.inf
 
     @classmethod
@@ -90,24 +90,33 @@ class TraceChannel:
         return LinkState(up, down, until_s=turn_s + end_s)
 
 
-def one_way_delays(rows: Sequence[TraceRow]) -> list[float]:
-    """A delay per row, the same up and down, such that an echo sent when a row begins returns after that row's round trip.
+def one_way_delays(rows: Sequence[TraceRow]) -> list[tuple[float, float]]:
+    """Delays up and down per row, in seconds, such that an echo sent when a row begins returns after exactly that row's round trip.
 
     Half the round trip would be right only while the channel stands still. In an outage of ten seconds the way back begins when the
-    outage is nearly over, so the halves of two rows would add up to far less than was measured. Solved from the last row to the first.
+    outage is nearly over, so the halves of two rows would add up to far less than was measured. A trace does not say how a round trip
+    was shared, so both ways get the same delay wherever that is possible. Solved from the last row to the first.
     """
-    delays = [row.round_trip_s / 2 for row in rows]
     starts = [row.time_s for row in rows]
+    delays = [(row.round_trip_s / 2, row.round_trip_s / 2) for row in rows]
     for index in range(len(rows) - 2, -1, -1):
-        row, turned = rows[index], index
-        if starts[index] + delays[index] < starts[index + 1]:
-            continue  # the echo turns within its own row, so both halves see this row
-        for turned in range(index + 1, len(rows)):
-            returns_s = row.time_s + row.round_trip_s - delays[turned]
-            if turned + 1 == len(rows) or returns_s < starts[turned + 1]:
-                break
-        delays[index] = max(row.round_trip_s - delays[turned], starts[turned] - row.time_s)
+        row, lasts_s = rows[index], starts[index + 1] - starts[index]
+        up_s = _turns_later_s(row, starts, delays, index)
+        if up_s is not None:
+            delays[index] = (up_s, up_s)
+        elif row.round_trip_s / 2 > 0.99 * lasts_s:  # it must turn before worse rows begin, and so came down late
+            delays[index] = (lasts_s / 2, row.round_trip_s - lasts_s / 2)
     return delays
+
+
+def _turns_later_s(row: TraceRow, starts: Sequence[float], delays: Sequence[tuple[float, float]], index: int) -> float | None:
+    """How long the row's echo travels up when it turns as late as possible, in a row after its own; None when no such row fits."""
+    for turned in range(bisect_right(starts, row.time_s + row.round_trip_s) - 1, index, -1):
+        up_s = row.round_trip_s - delays[turned][1]
+        ends_s = starts[turned + 1] if turned + 1 < len(starts) else math.inf
+        if starts[turned] <= row.time_s + up_s < ends_s:
+            return up_s
+    return None
 
 
 def read_trace(path: Path) -> list[TraceRow]:
