@@ -67,6 +67,7 @@ class SessionTable:
         self._settings = settings
         self._limits = Limits(settings.sessions, settings.max_draft, settings.max_rows, settings.queue_rows)
         self._forgotten = forgotten
+        self.identities: Callable[[], Identity] = random_identity  # where new sessions' names come from; a simulation needs its own
         self._sessions: dict[str, Session] = {}
         self._draining = False
 
@@ -99,7 +100,7 @@ class SessionTable:
 
     def identify(self) -> Identity:
         """A new session's names."""
-        return Identity(secrets.token_urlsafe(SESSION_ID_BYTES), secrets.token_bytes(RESUME_TOKEN_BYTES))
+        return self.identities()
 
     def add(self, session: Session) -> None:
         """Keep a session for which there is room; its lease runs until a connection is attached."""
@@ -164,3 +165,8 @@ class SessionTable:
         """Seconds until the first absent, unfinished session may be displaced; a guess when all are connected."""
         ages = [self._clock.now() - session.absent_since for session in self._absent() if not session.finished]
         return max(self._settings.protected_s - max(ages), 0.1) if ages else admission.RETRY_AFTER_S
+
+
+def random_identity() -> Identity:
+    """Names that nobody can guess."""
+    return Identity(secrets.token_urlsafe(SESSION_ID_BYTES), secrets.token_bytes(RESUME_TOKEN_BYTES))

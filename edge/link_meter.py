@@ -5,6 +5,7 @@ It sends nothing of its own, and does not know what the messages meant.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from airdraft.messages import ChannelState
@@ -31,9 +32,13 @@ class Exchange:
 
 
 class LinkMeter:
-    """Smooths round trips as TCP does, and infers a rate from how much longer large messages take than small ones."""
+    """Smooths round trips as TCP does, and infers a rate from how much longer large messages take than small ones.
 
-    def __init__(self) -> None:
+    `modem` answers with what a radio says of itself, as a phone's modem does; what it knows stands in place of what is inferred here.
+    """
+
+    def __init__(self, modem: Callable[[], ChannelState] | None = None) -> None:
+        self._modem = modem
         self._round_trip_s: float | None = None
         self._jitter_s = 0.0
         self._provisional = False
@@ -67,11 +72,13 @@ class LinkMeter:
         return None if self._round_trip_s is None else self._jitter_s
 
     def state(self) -> ChannelState:
-        """What is known now. A rate stays None while no large message took measurably longer than a small one."""
+        """What is known now. A rate that no modem states stays None while no large message took measurably longer than a small one."""
+        told = self._modem() if self._modem is not None else ChannelState()
         return ChannelState(
-            uplink_bps=self._rate(self._large_up, up=True),
-            downlink_bps=self._rate(self._large_down, up=False),
-            round_trip_s=self._round_trip_s,
+            snr_db=told.snr_db,
+            uplink_bps=self._rate(self._large_up, up=True) if told.uplink_bps is None else told.uplink_bps,
+            downlink_bps=self._rate(self._large_down, up=False) if told.downlink_bps is None else told.downlink_bps,
+            round_trip_s=self._round_trip_s if told.round_trip_s is None else told.round_trip_s,
         )
 
     def _rate(self, exchange: Exchange | None, up: bool) -> float | None:

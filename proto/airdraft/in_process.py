@@ -43,15 +43,15 @@ class InProcessTransport:
         self._converse = converse
         self._describe = describe
         self._carry = carry
-        self._streams: set[InProcessStream] = set()
+        self._streams: dict[InProcessStream, None] = {}  # in the order of opening, so that a cut breaks them in a fixed order
         self._closed = False
 
     async def open(self) -> InProcessStream:
         """A stream whose verifier side already runs. Raises UnavailableError once the transport is closed."""
         if self._closed:
             raise UnavailableError("this transport has been closed; make a new one")
-        stream = InProcessStream(self._converse, self._carry, self._streams.discard)
-        self._streams.add(stream)
+        stream = InProcessStream(self._converse, self._carry, lambda ended: self._streams.pop(ended, None))
+        self._streams[stream] = None
         return stream
 
     async def describe(self) -> Description:
@@ -81,7 +81,7 @@ class InProcessTransport:
 class InProcessStream:
     """One stream. Sending after the verifier has ended it in good order does nothing, as a message that crosses the end on a link."""
 
-    def __init__(self, converse: Converse, carry: Carry | None, forget: Callable[[InProcessStream], None]) -> None:
+    def __init__(self, converse: Converse, carry: Carry | None, forget: Callable[[InProcessStream], object]) -> None:
         self.traffic = Traffic()
         self._up = _Way(Direction.UP, carry, self.cut)
         self._down = _Way(Direction.DOWN, carry, self.cut)
