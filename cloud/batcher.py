@@ -158,7 +158,7 @@ class Batcher:
     async def _gather(self) -> None:
         """Wait a moment for blocks of sessions that are just about to send one: a forward for two costs hardly more than for one."""
         deadline = self._clock.now() + self._settings.batch_wait_s
-        while not self._closed and self.queued_rows < self._settings.max_rows:
+        while not self._closed and sum(item.remaining for item in self._waiting if item.bulk <= 0) < self._settings.max_rows:
             now = self._clock.now()
             if now >= deadline or not self._rhythm.anyone_due(now, self._settings.batch_wait_s):
                 return

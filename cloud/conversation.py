@@ -24,7 +24,7 @@ from cloud.slots import SlotTable
 logger = logging.getLogger(__name__)
 
 INBOX = 8  # messages read ahead; after that the link's own flow control holds the device back
-OUTBOX = 32  # answers not yet taken by the link
+OUTBOX = 16  # answers not yet taken by the link
 STREAM_TURN = 32  # tokens that a stream decodes before it lets others have its slot: rebuilding one costs far more than a token
 
 
@@ -38,6 +38,7 @@ class Parts:
     rounds: Rounds
     counts: VerifierCounts
     draft_limit: Callable[[], int]
+    streams: set[Conversation]  # those that run
 
 
 class Conversation:
@@ -55,6 +56,7 @@ class Conversation:
     async def answers(self, incoming: AsyncIterator[DeviceMessage]) -> AsyncGenerator[VerifierMessage, None]:
         """The messages to send. Ends in good order, or with the error that ended the stream; closing it early is a cut."""
         self._tasks = [asyncio.create_task(self._read(incoming)), asyncio.create_task(self._work())]
+        self._parts.streams.add(self)
         try:
             while (message := await self._outbox.get()) is not None:
                 yield message
@@ -62,6 +64,7 @@ class Conversation:
             self._parts.counts.errors[error.code] += 1
             raise
         finally:
+            self._parts.streams.discard(self)
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)

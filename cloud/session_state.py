@@ -254,9 +254,8 @@ def _cut(terms: Terms, length: int, proposed: Sequence[int]) -> tuple[tuple[int,
 
 
 def _worth_judging(state: SessionState, tokens: tuple[int, ...]) -> tuple[int, ...]:
-    """Leave out draft tokens after a stop token or past the response's end; with the target's own token they fill it exactly."""
-    kept, _ = _cut(state.terms, len(state.committed), tokens)
-    return kept[: state.terms.longest - len(state.committed) - 1]
+    """Leave out draft tokens after a stop token or past the response's end."""
+    return _cut(state.terms, len(state.committed), tokens)[0]
 
 
 def _refuse_faults(state: SessionState, draft: Draft) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
 
 from airdraft import PROTOCOL_VERSION, __version__, rules
 from airdraft.clock import Clock
@@ -40,19 +39,12 @@ class Verifier:
         self._limits = Limits(settings.sessions, settings.max_draft, settings.max_rows, settings.queue_rows)
         self._context_limit = min(settings.context, target.capacity)
         rounds = Rounds(self.slots, self.batcher)
-        self._parts = Parts(settings, self.sessions, self.slots, rounds, self.counts, self._draft_limit)
-        self._conversations: set[Conversation] = set()
+        self._streams: set[Conversation] = set()
+        self._parts = Parts(settings, self.sessions, self.slots, rounds, self.counts, self._draft_limit, self._streams)
 
-    async def converse(self, incoming: AsyncIterator[DeviceMessage]) -> AsyncGenerator[VerifierMessage, None]:
+    def converse(self, incoming: AsyncIterator[DeviceMessage]) -> AsyncGenerator[VerifierMessage, None]:
         """Answer one stream. Raises the AirdraftError that ends it; returns when it ends in good order. Close it when the link is cut."""
-        conversation = Conversation(self._parts, self._begin)
-        self._conversations.add(conversation)
-        try:
-            async with aclosing(conversation.answers(incoming)) as answers:
-                async for message in answers:
-                    yield message
-        finally:
-            self._conversations.discard(conversation)
+        return Conversation(self._parts, self._begin).answers(incoming)
 
     def describe(self) -> Description:
         """What this verifier serves and how busy it is."""
@@ -76,7 +68,7 @@ class Verifier:
     async def close(self) -> None:
         """End every stream with DrainingError and stop. Safe to call again."""
         self.sessions.drain()
-        for conversation in list(self._conversations):
+        for conversation in list(self._streams):
             conversation.end(DrainingError("the verifier is shutting down. Open at another one with the committed tokens."))
         await self.batcher.close()
 
@@ -112,4 +104,4 @@ class Verifier:
         return session, opened
 
     def _draft_limit(self) -> int:
-        return admission.draft_limit(len(self._conversations), self.batcher.queued_rows, self._limits)
+        return admission.draft_limit(len(self._streams), self.batcher.queued_rows, self._limits)
