@@ -14,6 +14,8 @@ from cloud.verifier import Verifier
 from tests.hash_target import MODEL, TOKENIZER_DIGEST, VOCABULARY, HashTarget, next_token
 from tests.virtual_time import VirtualClock
 
+LONG_PROMPT = tuple(index % VOCABULARY for index in range(200))
+
 
 def world(slots: int = 4, capacity: int = 512, **settings: Any) -> Verifier:
     target = HashTarget(slots, capacity)
