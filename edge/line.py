@@ -21,7 +21,20 @@ from airdraft.errors import (
     UnavailableError,
     UnknownSessionError,
 )
-from airdraft.messages import ChannelState, Contract, DeviceMessage, Draft, Finish, Opened, Outcome, Streamed, Verdict, VerifierMessage
+from airdraft.journal import RoundRecord
+from airdraft.messages import (
+    ChannelState,
+    Contract,
+    DeviceMessage,
+    Draft,
+    Finish,
+    Opened,
+    Outcome,
+    Streamed,
+    Timings,
+    Verdict,
+    VerifierMessage,
+)
 from airdraft.transport import MessageStream, Traffic, Transport
 from edge import device_state
 from edge.device_state import DeviceState, StreamMode
@@ -50,6 +63,16 @@ class _Sent:
 
     at_s: float
     bytes_up: int
+    draft_s: float = 0.0  # what the device had spent drafting since it sent a draft before
+
+
+@dataclass(frozen=True, slots=True)
+class _Received:
+    """The message just read: what it answers (None when nothing asked for it), when it came, and its bytes."""
+
+    sent: _Sent | None = None
+    at_s: float = 0.0
+    bytes_down: int = 0
 
 
 class Line:
@@ -70,6 +93,8 @@ class Line:
         self._fault: AirdraftError | None = None  # what broke the stream while sending; the next `receive` mends it
         self._finished_traffic = Traffic()
         self._sent: dict[int, _Sent] = {}  # by round; round 0 is the opening
+        self._received = _Received()
+        self._told_draft_s = 0.0  # drafting time up to the draft sent last
         self._timed = False  # whether verdicts on this stream tell the round trip: the first one's time includes the prefill
 
     @property
@@ -228,7 +253,8 @@ class Line:
             async with _deadline(self._settings.link.receive_deadline_s, "sending"):
                 await self._stream.send(message)
             if round_number is not None:
-                self._sent[round_number] = _Sent(self.clock.now(), self._stream.traffic.bytes_up - before)
+                drafted_s, self._told_draft_s = self.statistics.draft_s - self._told_draft_s, self.statistics.draft_s
+                self._sent[round_number] = _Sent(self.clock.now(), self._stream.traffic.bytes_up - before, drafted_s)
         except AirdraftError as fault:
             self._fault = fault
         self._count_traffic()
@@ -271,6 +297,8 @@ class Line:
         if self.state is before:
             return None
         self.statistics.arrived(tokens, self.clock.now())
+        self.statistics.finish = self.state.finish
+        self._record(before, message, tokens)
         if isinstance(message, Verdict | Streamed):
             self.statistics.spent(message.timings)
         if isinstance(message, Verdict):
@@ -288,14 +316,38 @@ class Line:
         self.statistics.judged(draft, message)
         return Arrival(tokens, draft, message.accepted)
 
+    def _record(self, before: DeviceState, message: VerifierMessage, tokens: tuple[Token, ...]) -> None:
+        """A line in the run's journal."""
+        sent, draft = self._received.sent, None
+        if isinstance(message, Verdict):
+            draft = next(draft for draft in before.drafts if draft.round == message.round)
+        record = RoundRecord(
+            kind="draft" if draft else "stream" if isinstance(message, Streamed) else "open",
+            round=draft.round if draft else 0,
+            epoch=message.epoch,
+            position=draft.position if draft else len(before.committed),
+            sent_s=sent.at_s if sent else None,
+            arrived_s=self._received.at_s,
+            draft_s=sent.draft_s if sent else 0.0,
+            drafted=draft.tokens if draft else (),
+            accepted=message.accepted if isinstance(message, Verdict) else 0,
+            tokens=tuple(token.id for token in tokens),
+            outcome=message.outcome if isinstance(message, Verdict) else Outcome.JUDGED,
+            bytes_up=sent.bytes_up if sent else 0,
+            bytes_down=self._received.bytes_down,
+            channel=draft.channel if draft else None,
+            timings=Timings() if isinstance(message, Opened) else message.timings,
+        )
+        self.statistics.records.append(record)
+
     def _measure(self, message: VerifierMessage, bytes_down: int) -> None:
-        """Tell the meter about an exchange whose time on the link is known."""
-        if isinstance(message, Streamed):
-            return
-        sent = self._sent.pop(message.round if isinstance(message, Verdict) else 0, None)
+        """Note what the message answers, and tell the meter about an exchange whose time on the link is known."""
+        asked = None if isinstance(message, Streamed) else message.round if isinstance(message, Verdict) else 0
+        sent = None if asked is None else self._sent.pop(asked, None)
+        self._received = _Received(sent, self.clock.now(), bytes_down)
         if sent is None:
             return
-        elapsed_s = self.clock.now() - sent.at_s
+        elapsed_s = self._received.at_s - sent.at_s
         if isinstance(message, Opened):
             self._meter.observe(Exchange(elapsed_s, 0.0, sent.bytes_up, bytes_down))
         elif self._timed:

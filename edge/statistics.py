@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from airdraft.messages import Draft, Timings, Verdict
+from airdraft.journal import ResponseRecord, RoundRecord
+from airdraft.messages import Contract, Draft, Finish, Timings, Verdict
 from airdraft.transport import Traffic
 from edge.seams import Origin, Token
 
@@ -34,6 +35,8 @@ class ResponseStatistics:
     draft_s: float = 0.0  # time the device spent drafting, prefill included
     draft_steps: int = 0  # tokens drafted
     bursts: list[tuple[float, int]] = field(default_factory=list)  # when committed tokens came, and how many at once
+    records: list[RoundRecord] = field(default_factory=list)  # every answer that changed something, in order of arrival
+    finish: Finish = Finish.NO
 
     def judged(self, draft: Draft, verdict: Verdict) -> None:
         """Count one verdict on a draft that was current."""
@@ -61,6 +64,28 @@ class ResponseStatistics:
         self.target_s += timings.share_s
         self.queue_s += timings.queue_s
         self.forward_s += timings.forward_s
+
+    def record(self, name: str, device: str, contract: Contract, tokens: Sequence[int]) -> ResponseRecord:
+        """The response as a journal keeps it; `tokens` are its committed ones."""
+        return ResponseRecord(
+            name=name,
+            device=device,
+            prompt_length=len(contract.prompt),
+            tokens=tuple(tokens),
+            finish=self.finish,
+            started_s=self.started_s,
+            bursts=tuple(self.bursts),
+            figures={
+                "bytes_up": self.traffic.bytes_up,
+                "bytes_down": self.traffic.bytes_down,
+                "target_s": self.target_s,
+                "draft_s": self.draft_s,
+                "draft_steps": self.draft_steps,
+                "reconnects": self.reconnects,
+                "lost": self.lost,
+            },
+            rounds=tuple(self.records),
+        )
 
     @property
     def tokens(self) -> int:
