@@ -17,6 +17,7 @@ from orchestration.link.proxy import Address, ShapingProxy
 
 TOLERANCE_S = 0.002
 TOLERANCE_SHARE = 0.05
+PUNCTUAL_S = 0.001  # an idle machine wakes a sleeper within a few tenths of this
 _REQUEST = struct.Struct("!cQ")  # what to do (e: echo, u: take bytes, d: send bytes), and how many bytes
 _BLOCK = bytes(64 * 1024)
 
@@ -79,25 +80,31 @@ class LinkMeasurement:
     uplink: Throughput
     downlink: Throughput
     varied: Echoes
+    timer_late_s: float  # how late this machine ended sleeps of its own meanwhile (upper quartile): what no proxy here could better
 
     def is_as_asked(self) -> bool:
         """Whether what was delivered is what was asked, within 2 ms or 5 %."""
         return self.steady.is_as_asked() and self.uplink.is_as_asked() and self.downlink.is_as_asked()
 
+    def machine_was_punctual(self) -> bool:
+        """Whether a fault that was found is the link's. A busy machine wakes every sleeper late, and can judge no link."""
+        return self.timer_late_s <= PUNCTUAL_S
+
 
 async def measure(channel: Channel, plan: Plan = Plan()) -> LinkMeasurement:
     """Measure a channel through a proxy of its own. Raises DeadlineError when it is too slow for the plan's deadline."""
     steady = _WithoutLuck(channel)
+    witness = _Witness()
     try:
         async with asyncio.timeout(plan.deadline_s), _peer() as peer, ShapingProxy(peer.address, steady, seed=plan.seed) as proxy:
-            echoes = await _echoes(peer, proxy, plan)
+            echoes = await _echoes(peer, proxy, plan, witness)
             uplink = await _throughput(Direction.UP, peer, proxy, plan)
             downlink = await _throughput(Direction.DOWN, peer, proxy, plan)
             proxy.set_channel(channel)
-            varied = await _echoes(peer, proxy, plan)
+            varied = await _echoes(peer, proxy, plan, witness)
     except TimeoutError as error:
         raise DeadlineError(f"the link could not be measured within {plan.deadline_s:g} s. Use fewer probes or allow more time.") from error
-    return LinkMeasurement(echoes, uplink, downlink, varied)
+    return LinkMeasurement(echoes, uplink, downlink, varied, witness.late_s())
 
 
 def asked_round_trip_s(channel: Channel, sent_s: float) -> float:
@@ -127,6 +134,21 @@ class _WithoutLuck:
     def state(self, at_s: float) -> LinkState:
         state = self._channel.state(at_s)
         return LinkState(replace(state.up, jitter_s=0.0, loss=0.0), replace(state.down, jitter_s=0.0, loss=0.0), state.until_s)
+
+
+class _Witness:
+    """Sleeps between the echoes and notes how late this machine wakes it, whatever the link does."""
+
+    def __init__(self) -> None:
+        self._late_s: list[float] = []
+
+    async def sleep(self, seconds: float = 0.005) -> None:
+        started_s = time.perf_counter()
+        await asyncio.sleep(seconds)
+        self._late_s.append(time.perf_counter() - started_s - seconds)
+
+    def late_s(self) -> float:
+        return quantiles(self._late_s, n=4, method="inclusive")[2]
 
 
 @dataclass(slots=True)
@@ -165,7 +187,7 @@ async def _peer() -> AsyncIterator[_Peer]:
         await server.wait_closed()
 
 
-async def _echoes(peer: _Peer, proxy: ShapingProxy, plan: Plan) -> Echoes:
+async def _echoes(peer: _Peer, proxy: ShapingProxy, plan: Plan, witness: _Witness) -> Echoes:
     asked: list[float] = []
     delivered: list[float] = []
     direct: list[float] = []
@@ -179,6 +201,7 @@ async def _echoes(peer: _Peer, proxy: ShapingProxy, plan: Plan) -> Echoes:
             sent_s = proxy.elapsed_s()
             delivered.append(await _echo_s(far, plan.probe_bytes))
             asked.append(asked_round_trip_s(proxy.channel, sent_s))
+            await witness.sleep()
     p95_s = quantiles(delivered, n=20, method="inclusive")[-1] if len(delivered) > 1 else delivered[0]
     return Echoes(median(asked), median(delivered), p95_s, median(direct))
 

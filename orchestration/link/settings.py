@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
 from airdraft.settings import Settings, unknown
 from orchestration.link.channel import Conditions
 from orchestration.link.presets import PRESETS, Phase
+
+Parameters = TypeVar("Parameters", bound=Settings)
 
 DEFAULT_PRESET = "loopback"
 
@@ -19,18 +21,23 @@ class LinkSettings(Settings):
     """A link. Name a preset or a trace file (neither: loopback); the other keys change it.
 
     With a preset, `round_trip_ms`, `jitter_ms`, the rates and `loss` replace the preset's figures in every phase. With a trace, the
-    round trip comes from the trace and cannot be set; the rates come from its SINR unless set.
+    round trip comes from the trace and cannot be set; the rates come from its SINR unless set. A `channel` varies what it is about (rates,
+    loss, outages) by its own `parameters`, and has all else from the preset.
     """
 
     preset: str | None = None
     trace: Path | None = None
+    channel: str | None = Field(None, description="a name from `orchestration.link.channels`; left out: what the preset or trace is")
+    parameters: dict[str, Any] = Field(default_factory=dict, description="of the channel; which there are, its file says")
     round_trip_ms: float | None = Field(None, ge=0, le=60_000)
     jitter_ms: float | None = Field(None, ge=0, le=10_000, description="standard deviation of the round trip")
     uplink_mbps: float | None = Field(None, gt=0, le=1e6)
     downlink_mbps: float | None = Field(None, gt=0, le=1e6)
     loss: float | None = Field(None, ge=0, lt=1, description="probability per message and direction; a loss is a delay, never a lost byte")
-    bandwidth_mhz: float = Field(20.0, gt=0, le=10_000, description="of the radio, both directions together; with a trace only")
-    uplink_share: float = Field(0.25, gt=0, lt=1, description="of the bandwidth; with a trace only")
+    bandwidth_mhz: float = Field(
+        20.0, gt=0, le=10_000, description="of the radio, both directions together; with a trace or a radio channel"
+    )
+    uplink_share: float = Field(0.25, gt=0, lt=1, description="of the bandwidth; with a trace or a radio channel")
     at_end: Literal["loop", "hold"] = Field("loop", description="after a trace's last row: start again, or keep that row")
     seed: int = Field(0, ge=0, lt=2**64)
 
@@ -40,6 +47,10 @@ class LinkSettings(Settings):
             raise ValueError(unknown("link preset", self.preset, list(PRESETS)))
         if self.preset is not None and self.trace is not None:
             raise ValueError(f"preset {self.preset!r} and trace {str(self.trace)!r} exclude each other; give one of them.")
+        if self.trace is not None and self.channel not in (None, "trace"):
+            raise ValueError(f"channel {self.channel!r} and trace {str(self.trace)!r} exclude each other; give one of them.")
+        if self.parameters and self.channel is None:
+            raise ValueError("parameters belong to a channel; name the channel, or leave them out.")
         if self.trace is not None and self.round_trip_ms is not None:
             raise ValueError("round_trip_ms cannot be set with a trace, which brings its own round trips; leave it out or use a preset.")
         return self
@@ -47,11 +58,19 @@ class LinkSettings(Settings):
     @property
     def name(self) -> str:
         """How to call this link in a table or a record."""
-        return self.trace.stem if self.trace is not None else self.preset or DEFAULT_PRESET
+        if self.trace is not None:
+            return self.trace.stem
+        return "-".join(part for part in (self.preset, self.channel) if part) or DEFAULT_PRESET
 
     def channel_name(self) -> str:
         """Which kind of channel this link is: a name in the table of channels."""
+        if self.channel is not None:
+            return self.channel
         return "trace" if self.trace is not None else PRESETS[self.preset or DEFAULT_PRESET].channel
+
+    def parsed(self, kind: type[Parameters]) -> Parameters:
+        """The channel's parameters as its own settings class. Raises SettingsError for an unknown key or an impossible value."""
+        return kind.parse(self.parameters, f"parameters of channel {self.channel!r}")
 
     def phases(self) -> tuple[Phase, ...]:
         """The preset's phases with this link's own figures in place of the preset's."""

@@ -1,7 +1,10 @@
 """gRPC through the proxy, as airdraft uses it: a stream both ways, an upstream that is not there, a cut in the middle."""
 
+from __future__ import annotations
+
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TypeAlias
 
 import grpc
 import pytest
@@ -9,6 +12,7 @@ from grpc import aio
 
 from orchestration.link import Address, LinkSettings, ShapingProxy, build
 
+Call: TypeAlias = "aio.StreamStreamCall[bytes, bytes]"
 DEADLINE_S = 30.0
 METHOD = "/test.Echo/Converse"
 
@@ -41,7 +45,7 @@ async def test_a_stream_both_ways_goes_through(preset: str) -> None:
         ShapingProxy(server, build(LinkSettings(preset=preset))) as proxy,
         channel_to(proxy.address) as channel,
     ):
-        call = channel.stream_stream(METHOD)(timeout=DEADLINE_S)
+        call: Call = channel.stream_stream(METHOD)(timeout=DEADLINE_S)
         for number in range(5):
             await call.write(b"%d" % number * 20)
             assert await call.read() == b"%d" % number * 20
@@ -65,14 +69,14 @@ async def test_a_cut_ends_the_stream_as_unavailable_and_the_next_one_goes_throug
         ShapingProxy(server, build(LinkSettings(preset="wifi"))) as proxy,
         channel_to(proxy.address) as channel,
     ):
-        call = channel.stream_stream(METHOD)(timeout=DEADLINE_S)
+        call: Call = channel.stream_stream(METHOD)(timeout=DEADLINE_S)
         await call.write(b"before")
         assert await call.read() == b"before"
         proxy.cut()
         with pytest.raises(aio.AioRpcError) as failure:
             await call.read()
         assert failure.value.code() is grpc.StatusCode.UNAVAILABLE
-        again = channel.stream_stream(METHOD)(timeout=DEADLINE_S, wait_for_ready=True)
+        again: Call = channel.stream_stream(METHOD)(timeout=DEADLINE_S, wait_for_ready=True)
         await again.write(b"after")
         assert await again.read() == b"after"
         again.cancel()

@@ -8,7 +8,7 @@ from airdraft.errors import DeadlineError
 from orchestration.link import Conditions, Direction, LinkSettings, build
 from orchestration.link.channels.burst import BurstChannel
 from orchestration.link.channels.constant import ConstantChannel
-from orchestration.link.measurement import Echoes, Plan, Throughput, asked_round_trip_s, mean_rate_bps, measure
+from orchestration.link.measurement import Echoes, LinkMeasurement, Plan, Throughput, asked_round_trip_s, mean_rate_bps, measure
 from orchestration.link.presets import Phase
 from orchestration.link.transit import Transit
 
@@ -18,12 +18,15 @@ ATTEMPTS = 3  # the tolerance is fixed; a machine that is busy with other things
 
 @pytest.mark.parametrize("preset", ["loopback", "wifi", "5g", "lte", "bursty"])
 async def test_a_preset_delivers_what_it_asks(preset: str) -> None:
-    found = []
+    found: list[LinkMeasurement] = []
     for _ in range(ATTEMPTS):
         found.append(await measure(build(LinkSettings(preset=preset)), SHORT))
         if found[-1].is_as_asked():
-            break
-    assert found[-1].is_as_asked(), f"in {ATTEMPTS} attempts: {found}"
+            return
+    if not all(measurement.machine_was_punctual() for measurement in found):
+        late_ms = max(measurement.timer_late_s for measurement in found) * 1e3
+        pytest.skip(f"this machine is too busy to judge a link: it ended its own sleeps up to {late_ms:.1f} ms late in {ATTEMPTS} attempts")
+    pytest.fail(f"not within 2 ms or 5 % in {ATTEMPTS} attempts: {found}")
 
 
 @pytest.mark.full
