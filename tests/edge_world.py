@@ -129,6 +129,7 @@ class ReferenceVerifier:
         self.opens = 0
         self.resumes = 0
         self.drafts: list[Draft] = []
+        self.switches: list[bool] = []
 
     def restart(self) -> None:
         self.sessions.clear()
@@ -170,6 +171,7 @@ class ReferenceVerifier:
             self.drafts.append(message)
             return [self._judge(session, message)]
         if isinstance(message, Stream) and message.epoch == session.epoch:
+            self.switches.append(message.on)
             was, session.streaming = session.streaming, message.on and not session.finish
             return [self._streamed(session, (), last=True)] if was and not message.on else []
         return []
@@ -232,6 +234,7 @@ class World:
         self.verifier = verifier or ReferenceVerifier()
         self.one_way_s = one_way_s
         self.verify_s = verify_s
+        self.prefill_s = 0.0  # before a stream's first verdict, and not in its timings
         self.down = False  # the server cannot be reached at all
         self.silent = False  # messages are swallowed, as in a tunnel
         self.refusals: list[AirdraftError] = []  # raised by the next openings, one each
@@ -277,6 +280,7 @@ class World:
         inbox: asyncio.Queue[DeviceMessage] = asyncio.Queue()
         reader = asyncio.create_task(_read_into(inbox, incoming))
         try:
+            await asyncio.sleep(self.prefill_s)
             while not self.verifier.sessions[name].finish:
                 for message in await self._work(name, inbox):
                     yield self._noted(message)

@@ -3,6 +3,7 @@ import asyncio
 import pytest
 
 from airdraft.errors import CapacityError, DrainingError, ForgedSessionError, LinkLostError, MalformedMessageError, UnavailableError
+from airdraft.messages import Draft
 from airdraft.transport import Traffic
 from edge.line import Line
 from edge.link_meter import LinkMeter
@@ -207,6 +208,30 @@ def test_what_trying_again_cannot_mend_is_raised_at_once(fatal):
     virtually(main())
 
 
+def test_message_that_cannot_be_sent_is_reported_as_what_it_is():
+    class Picky(World):
+        async def open(self):
+            stream = await super().open()
+            send = stream.send
+
+            async def picky(message):
+                if isinstance(message, Draft):
+                    raise MalformedMessageError("too large")
+                await send(message)
+
+            stream.send = picky
+            return stream
+
+    async def main():
+        line = line_to(Picky())
+        await line.start()
+        with pytest.raises(MalformedMessageError, match="too large"):
+            await a_round(line)
+        await line.close()
+
+    virtually(main())
+
+
 def test_traffic_is_counted_over_all_streams():
     async def main():
         world = World()
@@ -229,6 +254,7 @@ def test_traffic_is_counted_over_all_streams():
 def test_meter_sees_the_link_without_the_verifiers_time():
     async def main():
         world = World(one_way_s=0.05, verify_s=0.021)  # the reference verifier reports 21 ms of queue and forward
+        world.prefill_s = 1.0
         line = line_to(world)
         await line.start()
         for _ in range(4):

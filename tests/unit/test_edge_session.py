@@ -118,6 +118,7 @@ def test_schedules_hand_over_in_mid_response(first, second):
     streamed = [token.origin is Origin.STREAMED for token in tokens]
     assert streamed[0] is (first == "stream") and streamed[20] is (second == "stream") and streamed[39] is (first == "stream")
     assert world.opened == 1
+    assert world.verifier.switches == ([True, False] if first == "sequential" else [False, True])
 
 
 def test_switch_while_the_line_is_cut_still_ends_with_the_same_text():

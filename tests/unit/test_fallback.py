@@ -111,10 +111,11 @@ def test_what_was_drafted_alone_and_right_is_not_drafted_again():
     assert device.drafter.calls.count("step") - accepted <= 10  # what was in flight when the link went, and bonus positions
 
 
-def test_link_lost_again_while_catching_up():
+@pytest.mark.parametrize("wrong_every", [0, 5])
+def test_link_lost_again_while_catching_up(wrong_every):
     async def main():
         world = World()
-        device, tokens, outages = session(world, "alone", 5), [], 0
+        device, tokens, outages = session(world, "alone", wrong_every), [], 0
         async for token in device.generate(contract()):
             tokens.append(token)
             due = outages < 2 and token.verified and len(tokens) > 10 + 15 * outages
