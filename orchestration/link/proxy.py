@@ -16,6 +16,7 @@ from airdraft.errors import UnavailableError
 from orchestration.link.channel import Channel, Direction, LinkState
 from orchestration.link.pipe import Ending, Pipe, Tally, reset
 from orchestration.link.transit import Transit
+from orchestration.link.window import WindowSettings
 
 CONNECT_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 5.0
@@ -35,6 +36,7 @@ class Limits:
 
     in_flight_bytes: int = 4 * 1024 * 1024
     connections: int = 256
+    window: WindowSettings | None = None  # TCP's congestion window on the emulated path; None: never a bound
 
 
 @dataclass(slots=True)
@@ -108,7 +110,7 @@ class ShapingProxy:
         """Listen, and start the channel's time. Raises UnavailableError when the address cannot be had."""
         loop = asyncio.get_running_loop()
         self._origin_s = loop.time()
-        self._transit = Transit(self._channel, self._seed, self._origin_s)
+        self._transit = Transit(self._channel, self._seed, self._origin_s, self.limits.window)
         try:
             self._server = await loop.create_server(lambda: Connection(self).client, self._listen.host, self._listen.port)
         except OSError as error:

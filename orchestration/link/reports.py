@@ -21,7 +21,7 @@ class ReportSettings(Settings):
 
     interval_ms: float = Field(50.0, gt=0, le=60_000, description="from one report to the next")
     delay_ms: float = Field(20.0, ge=0, le=60_000, description="how old the state is when it is reported")
-    snr_noise_db: float = Field(1.0, ge=0, le=20, description="standard deviation; the rates are read from the same disturbed ratio")
+    snr_noise_db: float = Field(1.0, ge=0, le=20, description="standard deviation; the rates are off by the same ratio")
     round_trip_noise: float = Field(0.1, ge=0, le=1, description="standard deviation as a share of the round trip")
     round_trip: bool = Field(False, description="also report the round trip, instead of leaving it to what the session measures")
 

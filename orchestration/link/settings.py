@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from airdraft.settings import Settings, unknown
 from orchestration.link.channel import Conditions
 from orchestration.link.presets import PRESETS, Phase
+from orchestration.link.window import WindowSettings
 
 Parameters = TypeVar("Parameters", bound=Settings)
 
@@ -34,10 +35,9 @@ class LinkSettings(Settings):
     uplink_mbps: float | None = Field(None, gt=0, le=1e6)
     downlink_mbps: float | None = Field(None, gt=0, le=1e6)
     loss: float | None = Field(None, ge=0, lt=1, description="probability per message and direction; a loss is a delay, never a lost byte")
-    bandwidth_mhz: float = Field(
-        20.0, gt=0, le=10_000, description="of the radio, both directions together; with a trace or a radio channel"
-    )
-    uplink_share: float = Field(0.25, gt=0, lt=1, description="of the bandwidth; with a trace or a radio channel")
+    bandwidth_mhz: float = Field(20.0, gt=0, le=10_000, description="of a trace's or channel's radio, both ways together")
+    uplink_share: float = Field(0.25, gt=0, lt=1, description="of that bandwidth")
+    window: WindowSettings | None = Field(None, description="also emulate TCP's congestion window, which collapses when the link idles")
     at_end: Literal["loop", "hold"] = Field("loop", description="after a trace's last row: start again, or keep that row")
     seed: int = Field(0, ge=0, lt=2**64)
 

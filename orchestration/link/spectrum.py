@@ -18,7 +18,7 @@ MODEMS: dict[str, tuple[Modem, Modem]] = {"shannon": (SHANNON, SHANNON), "tr3694
 
 
 class RadioParameters(Settings):
-    """What every channel with a signal-to-noise ratio is told about it. The band itself is the link's `bandwidth_mhz` and `uplink_share`."""
+    """What a channel with a signal-to-noise ratio is told about it. The band is the link's `bandwidth_mhz` and `uplink_share`."""
 
     mean_snr_db: float = Field(ge=-30, le=60, description="mean of the signal-to-noise ratio (as a ratio, not of its decibels)")
     uplink_offset_db: float = Field(0.0, ge=-40, le=40, description="added to it on the way up: a device sends with less power")

@@ -8,6 +8,7 @@ from hashlib import blake2b
 from statistics import NormalDist
 
 from orchestration.link.channel import Channel, Direction, LinkState
+from orchestration.link.window import CongestionWindow, WindowSettings
 
 MINIMUM_TIMEOUT_S = 0.2  # Linux adds at least this much to the smoothed round trip (TCP_RTO_MIN)
 HORIZON_S = 3600.0  # a message that needs longer than this is taken never to arrive
@@ -32,18 +33,20 @@ class Transit:
     bit is sent a message takes the delay and its jitter. A lost one arrives one retransmission timeout later: the round trip plus
     max(200 ms, four deviations), after RFC 6298 as Linux has it; the second try always succeeds and takes none of the rate. Outages hold
     both what is being sent and what would arrive. The n-th message of a direction always meets the same luck for a given seed.
+    With `window`, each flow also has TCP's congestion window, which holds back what is sent after silence.
     """
 
-    def __init__(self, channel: Channel, seed: int = 0, origin_s: float = 0.0) -> None:
+    def __init__(self, channel: Channel, seed: int = 0, origin_s: float = 0.0, window: WindowSettings | None = None) -> None:
         self._channel = channel
         self._seed = seed
         self._origin_s = origin_s
+        self._window = window
         self._free_s = {Direction.UP: -math.inf, Direction.DOWN: -math.inf}
         self._entered = {Direction.UP: 0, Direction.DOWN: 0}
 
     def flow(self, direction: Direction) -> Flow:
         """A new ordered stream of messages in one direction, such as one connection's."""
-        return Flow(self, direction)
+        return Flow(self, direction, CongestionWindow(self._window) if self._window else None)
 
     def state(self, at_s: float) -> LinkState:
         """The channel's state at a moment of the caller's time; `until_s` is in the caller's time too."""
@@ -98,9 +101,10 @@ class Transit:
 class Flow:
     """A reliable stream in one direction: what enters it arrives in order, so a late message holds up those behind it."""
 
-    def __init__(self, transit: Transit, direction: Direction) -> None:
+    def __init__(self, transit: Transit, direction: Direction, window: CongestionWindow | None = None) -> None:
         self.direction = direction
         self._transit = transit
+        self._window = window
         self._last_arrival_s = -math.inf
 
     def send(self, size_bytes: int, at_s: float) -> Passage:
@@ -108,8 +112,15 @@ class Flow:
         passage = self._transit.send(self.direction, size_bytes, at_s)
         if math.isinf(passage.arrives_s):
             return passage
-        self._last_arrival_s = max(self._last_arrival_s, passage.arrives_s)
+        self._last_arrival_s = max(self._last_arrival_s, passage.arrives_s + self._held_s(size_bytes, passage))
         return Passage(passage.entered_s, passage.sent_s, self._last_arrival_s, passage.lost)
+
+    def _held_s(self, size_bytes: int, passage: Passage) -> float:
+        """How much later than the link the congestion window lets the message's last byte go."""
+        if self._window is None:
+            return 0.0
+        round_trip_s = self._transit.state(passage.entered_s).round_trip_s
+        return max(self._window.earliest_s(size_bytes, passage.entered_s, round_trip_s) - passage.sent_s, 0.0)
 
 
 def timeout_s(state: LinkState) -> float:

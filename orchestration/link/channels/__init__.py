@@ -30,7 +30,7 @@ CHANNELS: dict[str, Callable[[LinkSettings], Channel]] = {
 
 
 def build(settings: LinkSettings) -> Channel:
-    """The channel that these settings describe. Raises SettingsError for an unknown channel or parameter, and a trace that cannot be used."""
+    """The channel that these settings describe. Raises SettingsError for unknown names and a trace that cannot be used."""
     name = settings.channel_name()
     if name not in CHANNELS:
         raise SettingsError(unknown("channel", name, list(CHANNELS)))

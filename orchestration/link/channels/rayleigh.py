@@ -1,4 +1,4 @@
-"""Rayleigh block fading: no line of sight, many echoes. The ratio is exponentially distributed around its mean and drifts with the Doppler."""
+"""Rayleigh block fading: many echoes and no line of sight, so the ratio is exponentially distributed and drifts with the Doppler."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class BlockFading:
 
     def state(self, at_s: float) -> LinkState:
         """See `Channel.state`."""
-        block = math.floor(max(at_s, 0.0) / self._block_s)
-        if at_s >= (block + 1) * self._block_s:  # the division was rounded down past the block's edge
-            block += 1
+        at_s = max(at_s, 0.0)
+        block = math.floor(at_s / self._block_s)
+        block += int(at_s >= (block + 1) * self._block_s) - int(at_s < block * self._block_s)  # the division may be rounded past an edge
         if block != self._block:
             gains = self._power(self._up.gain(block)), self._power(self._down.gain(block))
             self._block, self._state = block, self._spectrum.state(*gains, until_s=(block + 1) * self._block_s)
