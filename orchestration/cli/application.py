@@ -1,0 +1,53 @@
+"""The commands by name, and the options that come before them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Annotated
+
+import typer
+
+from airdraft import __version__
+from orchestration.cli import DEBUG_VARIABLE
+from orchestration.cli.chat import chat
+from orchestration.cli.demo import demo
+from orchestration.cli.doctor import doctor
+from orchestration.cli.generate import generate
+from orchestration.cli.link import link
+from orchestration.cli.models import application as models
+from orchestration.cli.serve import serve
+
+application = typer.Typer(
+    name="airdraft",
+    help="Speculative decoding across a wireless link: a device drafts, the cloud verifies.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"airdraft {__version__}")
+        raise typer.Exit
+
+
+@application.callback()
+def before(
+    debug: Annotated[bool, typer.Option("--debug", help=f"Show where an error came from (also: {DEBUG_VARIABLE}=1).")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")] = False,
+) -> None:
+    """Set up what every command shares."""
+    is_debug = debug or bool(os.environ.get(DEBUG_VARIABLE))
+    logging.basicConfig(level=logging.INFO if is_debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+
+
+application.command()(demo)
+application.command()(serve)
+application.command()(generate)
+application.command()(chat)
+application.command()(link)
+application.command()(doctor)
+application.add_typer(models, name="models")

@@ -1,0 +1,51 @@
+"""A device connected to its verifier, which is asked first, so that a wrong address costs no loading."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from orchestration.cli import options
+
+if TYPE_CHECKING:
+    from edge.settings import DeviceSettings
+    from orchestration.assembly import Device
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How to reach the verifier, and where the tokenizer is for a device without a drafting model."""
+
+    cloud: str
+    tls: bool | None = None
+    root_certificates: Path | None = None
+    tokenizer: str | None = None
+
+
+@contextmanager
+def connected(settings: DeviceSettings, way: Way, console: Console) -> Iterator[tuple[asyncio.Runner, Device]]:
+    """The device and the runner that its coroutines belong to. Raises UnavailableError or DeadlineError when nobody answers."""
+    from orchestration import assembly
+    from orchestration.cli.bars import watched
+
+    assembly.wait_passively()
+    transport = options.transport_to(way.cloud, way.tls, way.root_certificates)
+    with asyncio.Runner() as runner:
+        try:
+            served = runner.run(transport.describe())
+            with watched(console) as progress:
+                progress.started("loading the device's part", None)
+                device = assembly.build_device(settings, transport, served, way.tokenizer, progress)
+                progress.finished()
+            try:
+                yield runner, device
+            finally:
+                device.clock.close()
+        finally:
+            runner.run(transport.close())
