@@ -1,0 +1,39 @@
+"""`python -m benchmarks [NAME …] [--quick]`: run benchmarks, print their tables, keep them under benchmarks/results."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Annotated
+
+import typer
+
+from airdraft.errors import SettingsError
+from airdraft.settings import unknown
+
+NAMES = ("overhead", "batching", "invariance", "assisted", "sharding")
+
+
+def main(
+    names: Annotated[list[str] | None, typer.Argument(help=f"Which: {', '.join(NAMES)}. All when none is named.")] = None,
+    quick: Annotated[bool, typer.Option(help="Few repetitions, to see that they run; nothing is kept.")] = False,
+) -> None:
+    """Measure, print Markdown, and keep JSON and Markdown under benchmarks/results. Ends with 1 when a bar was not met."""
+    chosen = names or list(NAMES)
+    for name in chosen:
+        if name not in NAMES:
+            raise SettingsError(unknown("benchmark", name, list(NAMES)))
+    missed = []
+    for name in chosen:
+        report = importlib.import_module(f"benchmarks.{name}").run(quick)
+        typer.echo(report.markdown())
+        if not quick:
+            report.save()
+        if report.met is False:
+            missed.append(name)
+    if missed and not quick:
+        typer.echo(f"bars not met: {', '.join(missed)}", err=True)
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)
