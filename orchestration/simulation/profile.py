@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -86,17 +87,21 @@ class MachineProfile(Settings):
         """As a TOML file that `read` reads. Raises SettingsError when it cannot be written."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(as_toml(self.model_dump(exclude_none=True)))
+            path.write_text(as_toml(self.model_dump(exclude_none=True)), encoding="utf-8")
         except OSError as error:
             raise SettingsError(f"{path}: {error}. Choose a file that can be written.") from error
 
 
 def as_toml(values: dict[str, Any], table: str = "") -> str:
     """Nested dicts of strings, numbers and truth values as TOML."""
-    plain = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items() if not isinstance(value, dict)]
+    plain = [f"{_key(key)} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items() if not isinstance(value, dict)]
     lines = [f"[{table}]", *plain] if table and plain else plain
     parts = ["\n".join(lines)] if lines else []
     for key, value in values.items():
         if isinstance(value, dict) and value:
-            parts.append(as_toml(value, f"{table}.{key}" if table else key).rstrip("\n"))
+            parts.append(as_toml(value, f"{table}.{_key(key)}" if table else _key(key)).rstrip("\n"))
     return "\n\n".join(parts) + "\n"
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch("[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
