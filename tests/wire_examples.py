@@ -52,7 +52,7 @@ VERIFIER_MESSAGES = (
     VERDICT,
     Streamed(1, 16, (7,), 17, DIGEST, 8, last=True, finish=Finish.LENGTH),
 )
-DESCRIPTION = Description(1, "0.1.0", "tiny", b"\x01" * 32, 96, ("exact", "speculative"), 2048, 8, Load(3, 8, 40, True))
+DESCRIPTION = Description(1, "0.1.0", "tiny", b"\x01" * 32, 96, ("exact", "speculative"), 2048, 8, Load(3, 8, 40, True), ("10.0.0.2:50051",))
 
 _u32 = st.integers(0, 2**32 - 1)
 _u64 = st.integers(0, 2**64 - 1)
@@ -120,5 +120,5 @@ verifier_messages = st.one_of(
 descriptions = st.builds(
     Description,
     _u32, st.text(max_size=20), st.text(max_size=20), st.binary(max_size=64), _u32, st.lists(_name, max_size=4).map(tuple), _u32, _u32,
-    st.builds(Load, _u32, _u32, _u32, st.booleans()),
+    st.builds(Load, _u32, _u32, _u32, st.booleans()), st.lists(_name, max_size=4).map(tuple),
 )  # fmt: skip

@@ -38,15 +38,17 @@ from typing import ClassVar
 class AirdraftError(Exception):
     """An error of airdraft's own.
 
-    `code` is the stable name that crosses the link; `retry_after_s` says when trying again may help (None: it will not, or at once).
+    `code` is the stable name that crosses the link; `retry_after_s` says when trying again may help (None: it will not, or at once);
+    `peers` names other verifiers (host:port) that may help instead.
     """
 
     code: ClassVar[str] = "error"
 
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after_s: float | None = None, peers: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.message = message
         self.retry_after_s = retry_after_s
+        self.peers = peers
 
 
 class SettingsError(AirdraftError):

@@ -35,6 +35,6 @@ def test_the_message_table_names_every_message_and_who_sends_it():
 def test_the_bounds_and_names_are_those_of_the_code():
     for bound in (bounds.MAX_TEXT_TOKENS, bounds.MAX_DRAFT_TOKENS, bounds.MAX_ROW_ENTRIES, bounds.TOKEN_LIMIT, bounds.MAX_MESSAGE_BYTES):
         assert str(bound) in TEXT
-    for name in (status.ERROR_KEY, status.RETRY_KEY, methods.PROTOCOL_KEY):
+    for name in (status.ERROR_KEY, status.RETRY_KEY, status.PEERS_KEY, methods.PROTOCOL_KEY):
         assert f"`{name}`" in TEXT
     assert f"digest(0) = {EMPTY_DIGEST}" in TEXT

@@ -35,7 +35,17 @@ def test_an_error_comes_back_as_its_class(kind):
     assert type(back) is kind
     assert back.message == str(back) == "what was wrong, in Zürich"
     assert back.retry_after_s == 0.25
+    assert back.peers == ()
     assert status.from_status(*status.to_status(kind("no retry"))).retry_after_s is None
+
+
+def test_a_refusal_names_other_verifiers_and_no_nonsense():
+    peers = ("10.0.0.2:50051", "[fe80::1]:50051", "verifier-1.example:1", "no port", "a,b:1", "ü:1")
+    back = status.from_status(*status.to_status(CapacityError("full", peers=peers)))
+    assert back.peers == peers[:3]
+    assert status.from_status(StatusCode.UNAVAILABLE, "x", ((status.PEERS_KEY, "x,a:1, b:2,\nc:3,d:99999999"),)).peers == ("a:1",)
+    many = tuple(f"host-{number}:1" for number in range(100))
+    assert status.from_status(*status.to_status(CapacityError("full", peers=many))).peers == many[: status.MAX_PEERS_TOLD]
 
 
 def test_a_class_from_outside_the_tree_travels_as_its_ancestor():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 from collections.abc import Iterable
 
@@ -13,6 +14,8 @@ from airdraft.errors import AirdraftError
 
 ERROR_KEY = "airdraft-error"
 RETRY_KEY = "airdraft-retry-after-ms"
+PEERS_KEY = "airdraft-peers"
+MAX_PEERS_TOLD = 8
 MAX_MESSAGE_BYTES = 2000  # a status travels in headers, which gRPC bounds at 8 KB after percent-encoding of up to three for one
 
 Metadata = tuple[tuple[str, str], ...]
@@ -68,6 +71,7 @@ CLASS_OF_BARE: dict[StatusCode, type[AirdraftError]] = {
     StatusCode.DATA_LOSS: errors.UnavailableError,
 }
 _CLASS_OF_CODE = {kind.code: kind for kind in STATUS_OF}
+_ADDRESS = re.compile(r"[A-Za-z0-9.:\[\]_-]{1,250}:\d{1,5}")  # host:port
 _OVER_SIZED = "larger than max"  # gRPC's words for a message over the limit, the only sign that tells it from a full server
 
 
@@ -77,6 +81,8 @@ def to_status(error: AirdraftError) -> tuple[StatusCode, str, Metadata]:
     metadata: Metadata = ((ERROR_KEY, kind.code),)
     if error.retry_after_s is not None:
         metadata += ((RETRY_KEY, str(max(0, round(error.retry_after_s * 1000)))),)
+    if peers := ",".join(filter(_ADDRESS.fullmatch, error.peers[:MAX_PEERS_TOLD])):
+        metadata += ((PEERS_KEY, peers),)
     return STATUS_OF[kind], _shortened(error.message), metadata
 
 
@@ -84,7 +90,8 @@ def from_status(code: StatusCode, details: str | None, metadata: Iterable[tuple[
     """The error that a status stands for. A name from a newer version falls back on its parent, a status without a name on its code."""
     entries = dict(metadata)
     kind = _class_of(entries.get(ERROR_KEY)) or _class_of_bare(code, details or "")
-    return kind(details or f"the call ended with status {code.name} and no words", retry_after_s=_retry_after_s(entries.get(RETRY_KEY)))
+    words = details or f"the call ended with status {code.name} and no words"
+    return kind(words, retry_after_s=_retry_after_s(entries.get(RETRY_KEY)), peers=_peers(entries.get(PEERS_KEY)))
 
 
 def contained(error: Exception, log: logging.Logger) -> AirdraftError:
@@ -114,6 +121,11 @@ def _class_of_bare(code: StatusCode, details: str) -> type[AirdraftError]:
 
 def _retry_after_s(value: str | bytes | None) -> float | None:
     return int(value) / 1000 if isinstance(value, str) and value.isdecimal() and len(value) < 12 else None
+
+
+def _peers(value: str | bytes | None) -> tuple[str, ...]:
+    named = value.split(",")[:MAX_PEERS_TOLD] if isinstance(value, str) else []
+    return tuple(filter(_ADDRESS.fullmatch, named))
 
 
 def _shortened(message: str) -> str:

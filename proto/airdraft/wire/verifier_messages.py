@@ -116,12 +116,14 @@ def write_description(message: Description) -> pb.Description:
         load=pb.Load(
             sessions=load.sessions, session_limit=load.session_limit, queued_rows=load.queued_rows, draining=load.draining
         ),
+        peers=message.peers,
     )  # fmt: skip
 
 
 def read_description(wire: pb.Description) -> Description:
     """Raises MalformedMessageError."""
     bounds.at_most("rules", len(wire.rules), bounds.MAX_RULES)
+    bounds.at_most("peers", len(wire.peers), bounds.MAX_PEERS)
     load = wire.load
     return Description(
         protocol_version=wire.protocol_version,
@@ -133,4 +135,5 @@ def read_description(wire: pb.Description) -> Description:
         context_limit=wire.context_limit,
         draft_limit=wire.draft_limit,
         load=Load(load.sessions, load.session_limit, load.queued_rows, load.draining),
+        peers=tuple(bounds.name("a peer's address", peer) for peer in wire.peers),
     )

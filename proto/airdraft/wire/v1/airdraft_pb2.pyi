@@ -767,6 +767,7 @@ class Description(_message.Message):
     CONTEXT_LIMIT_FIELD_NUMBER: _builtins.int
     DRAFT_LIMIT_FIELD_NUMBER: _builtins.int
     LOAD_FIELD_NUMBER: _builtins.int
+    PEERS_FIELD_NUMBER: _builtins.int
     protocol_version: _builtins.int
     """Version of this protocol that the verifier speaks."""
     software_version: _builtins.str
@@ -789,6 +790,10 @@ class Description(_message.Message):
     def load(self) -> Global___Load:
         """How busy it is."""
 
+    @_builtins.property
+    def peers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Other verifiers of the same model as host:port, the least loaded first."""
+
     def __init__(
         self,
         *,
@@ -801,10 +806,11 @@ class Description(_message.Message):
         context_limit: _builtins.int = ...,
         draft_limit: _builtins.int = ...,
         load: Global___Load | None = ...,
+        peers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["load", b"load"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_limit", b"context_limit", "draft_limit", b"draft_limit", "load", b"load", "model", b"model", "protocol_version", b"protocol_version", "rules", b"rules", "software_version", b"software_version", "tokenizer_digest", b"tokenizer_digest", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_limit", b"context_limit", "draft_limit", b"draft_limit", "load", b"load", "model", b"model", "peers", b"peers", "protocol_version", b"protocol_version", "rules", b"rules", "software_version", b"software_version", "tokenizer_digest", b"tokenizer_digest", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
