@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import selectors
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -32,6 +31,7 @@ from airdraft.messages import (
 from airdraft.prefix import Prefix
 from airdraft.transport import MessageStream
 from edge.seams import DraftStep
+from tests.virtual_time import VirtualLoop
 
 Result = TypeVar("Result")
 VOCABULARY = 50
@@ -57,28 +57,6 @@ def truth(terms: Contract) -> tuple[int, ...]:
 
 
 # --- virtual time
-
-
-class _JumpingSelector(selectors.DefaultSelector):
-    """Instead of waiting, moves the clock on."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        if timeout is None:
-            raise AssertionError("every task waits for another one: nothing would ever happen again")
-        if timeout > 0:
-            self.now += timeout
-        return super().select(0)
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self.jumping = _JumpingSelector()
-        super().__init__(self.jumping)
-
-    def time(self) -> float:
-        return self.jumping.now
 
 
 def virtually(main: Coroutine[Any, Any, Result]) -> Result:
