@@ -15,7 +15,7 @@ from airdraft.errors import InternalError, SettingsError
 from airdraft.packed_linear import pack_linears
 from cloud.attention import NAME, padded, plan
 from cloud.cache import CacheShape, SlottedCache
-from cloud.seams import Block, Rows
+from cloud.seams import Block, Rows, Target
 
 ROW_LIMIT = 512  # rows of one forward for which the kernels were measured to keep their order of reduction
 
@@ -60,7 +60,7 @@ class TransformersTarget:
     @torch.inference_mode()
     def forward(self, blocks: Sequence[Block]) -> list[Rows]:
         """Feed the blocks in one forward. Raises InternalError for blocks that do not fit the cache or each other."""
-        self._refuse_misfits(blocks)
+        check_blocks(blocks, self)
         layout = plan(blocks, self.cache, self._device)
         output = self._body(input_ids=layout.tokens, position_ids=layout.positions, use_cache=False, airdraft_plan=layout)
         self.forwards += 1
@@ -79,18 +79,20 @@ class TransformersTarget:
         cuts = np.cumsum([block.wanted for block in blocks])[:-1]
         return [Rows(*pair) for pair in zip(np.split(logits, cuts), np.split(states, cuts), strict=True)]
 
-    def _refuse_misfits(self, blocks: Sequence[Block]) -> None:
-        rows = sum(len(block.tokens) for block in blocks)
-        if not 1 <= rows <= ROW_LIMIT:
-            raise InternalError(f"a forward of {rows} rows; expected 1 to {ROW_LIMIT}")
-        if len({block.slot for block in blocks}) != len(blocks):
-            raise InternalError("two blocks of one forward share a slot; expected at most one block per slot")
-        for block in blocks:
-            inside = block.position >= 0 and block.position + len(block.tokens) <= self.capacity and 0 <= block.slot < self.slots
-            if not (inside and 0 <= block.wanted <= len(block.tokens) and block.tokens):
-                raise InternalError(f"a block that does not fit: slot {block.slot}, position {block.position}, {len(block.tokens)} tokens")
-            if not all(0 <= token < self._vocabulary_size for token in block.tokens):
-                raise InternalError(f"a block with a token outside the vocabulary of {self._vocabulary_size}")
+
+def check_blocks(blocks: Sequence[Block], target: Target) -> None:
+    """Raises InternalError for blocks that do not fit the target's cache or each other."""
+    rows = sum(len(block.tokens) for block in blocks)
+    if not 1 <= rows <= ROW_LIMIT:
+        raise InternalError(f"a forward of {rows} rows; expected 1 to {ROW_LIMIT}")
+    if len({block.slot for block in blocks}) != len(blocks):
+        raise InternalError("two blocks of one forward share a slot; expected at most one block per slot")
+    for block in blocks:
+        inside = block.position >= 0 and block.position + len(block.tokens) <= target.capacity and 0 <= block.slot < target.slots
+        if not (inside and 0 <= block.wanted <= len(block.tokens) and block.tokens):
+            raise InternalError(f"a block that does not fit: slot {block.slot}, position {block.position}, {len(block.tokens)} tokens")
+        if not all(0 <= token < target.vocabulary_size for token in block.tokens):
+            raise InternalError(f"a block with a token outside the vocabulary of {target.vocabulary_size}")
 
 
 def _check(config: Any, capacity: int) -> None:
