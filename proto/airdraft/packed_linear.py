@@ -37,7 +37,8 @@ def can_pack(dtype: torch.dtype, device: torch.device) -> bool:
 def pack_linears(model: nn.Module) -> int:
     """Replace every plain `nn.Linear` under `model`, one at a time so that memory holds one layer twice at most. Returns how many."""
     replaced = 0
-    for parent in list(model.modules()):
+    parents = [module for module in model.modules() if type(module) is not nn.Linear]  # a list of the layers would keep all of them
+    for parent in parents:
         for name, child in list(parent.named_children()):
             if type(child) is nn.Linear and can_pack(child.weight.dtype, child.weight.device):
                 setattr(parent, name, PackedLinear(child))
