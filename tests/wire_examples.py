@@ -52,7 +52,9 @@ VERIFIER_MESSAGES = (
     VERDICT,
     Streamed(1, 16, (7,), 17, DIGEST, 8, last=True, finish=Finish.LENGTH),
 )
-DESCRIPTION = Description(1, "0.1.0", "tiny", b"\x01" * 32, 96, ("exact", "speculative"), 2048, 8, Load(3, 8, 40, True), ("10.0.0.2:50051",))
+DESCRIPTION = Description(
+    1, "0.1.0", "tiny", b"\x01" * 32, 96, ("exact", "speculative"), 2048, 8, Load(3, 8, 40, True), ("10.0.0.2:50051",)
+)
 
 _u32 = st.integers(0, 2**32 - 1)
 _u64 = st.integers(0, 2**64 - 1)

@@ -198,4 +198,4 @@ class Description:
     context_limit: int  # prompt + new tokens
     draft_limit: int
     load: Load
-    peers: tuple[str, ...] = ()  # host:port of other verifiers of the same model, the least loaded first
+    peers: tuple[str, ...] = ()  # host:port of all verifiers of this model, itself included, the least loaded first

@@ -792,7 +792,7 @@ class Description(_message.Message):
 
     @_builtins.property
     def peers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Other verifiers of the same model as host:port, the least loaded first."""
+        """All verifiers of this model as host:port, itself included, the least loaded first; empty: it knows of none."""
 
     def __init__(
         self,
