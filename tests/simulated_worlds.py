@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 
 from airdraft import sampling
-from airdraft.journal import ResponseRecord
+from airdraft.journal import Header, ResponseRecord, write_journal
 from airdraft.messages import Contract
 from airdraft.prefix import Prefix
 from cloud.settings import VerifierSettings
@@ -15,7 +17,7 @@ from edge.settings import DeviceSettings
 from edge.stopping.fixed import Fixed
 from orchestration.link import Channel, LinkSettings, build
 from orchestration.simulation import Air, Cost, MachineProfile, Policy, Served, SimulatedDevice, SimulatedVerifier
-from tests.hash_target import MODEL, TOKENIZER_DIGEST, VOCABULARY, HashTarget, logits_after
+from tests.hash_target import MODEL, TOKENIZER_DIGEST, VOCABULARY, HashTarget, contract, logits_after
 
 PHONE = MachineProfile(name="phone", draft=Cost(source="assumed", text="made up for tests", fixed_s=0.008, per_token_s=0.001))
 SERVER = MachineProfile(
@@ -92,3 +94,37 @@ async def respond(
     finally:
         await one.close()
         await verifier.close()
+
+
+# --- a run with a bit of everything, to be done twice
+
+LINKS = ("5g", "bursty", "rayleigh", "gilbert-elliott", "outages")
+
+
+def link_named(name: str) -> LinkSettings:
+    if name in ("5g", "lte", "bursty"):
+        return LinkSettings(preset=name)
+    parameters = {"rayleigh": {"mean_snr_db": 5.0}, "outages": {"up_s": 1.0, "outage_s": 0.3}}.get(name, {})
+    return LinkSettings(preset="5g", channel=name, parameters=parameters, bandwidth_mhz=0.05, seed=3)
+
+
+async def fleet() -> list[ResponseRecord]:
+    """Five devices on five links at one verifier that has too few slots for them; one is cut off on the way."""
+    verifier = simulated_verifier(slots=4)
+    devices = [device(verifier, sequential(skill=number + 4), link_named(name), seed=number) for number, name in enumerate(LINKS)]
+
+    async def one(number: int) -> ResponseRecord:
+        await asyncio.sleep(0.01 * number)
+        return await devices[number].respond(f"prompt {number}", contract(prompt=(number + 1, 2, 3), max_new_tokens=30))
+
+    asyncio.get_running_loop().call_later(0.6, devices[1].link.cut)
+    records = await asyncio.gather(*(one(number) for number in range(len(devices))))
+    for gone in devices:
+        await gone.close()
+    await verifier.close()
+    return records
+
+
+def journal_of(path: Path, records: list[ResponseRecord]) -> bytes:
+    write_journal(path, Header(simulated=True, settings={"links": LINKS}, sources=SERVER.sources()), records)
+    return path.read_bytes()
