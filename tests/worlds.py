@@ -89,7 +89,7 @@ class Served:
     ) -> Contract:
         sampling = Sampling(temperature=temperature, seed=seed)
         plain = Contract(PROTOCOL_VERSION, self.model, self.tokenizer_digest, self.vocabulary_size, tuple(prompt), sampling)
-        return replace(plain, max_new_tokens=length, **changes)
+        return replace(plain, max_new_tokens=max_new_tokens, **changes)
 
 
 def require(model: str) -> None:

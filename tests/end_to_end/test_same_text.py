@@ -6,6 +6,7 @@ At temperature 0 it is transformers' own greedy text; at temperature 1 what our 
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 from dataclasses import dataclass
 
@@ -16,14 +17,15 @@ from airdraft.messages import Contract
 from edge import schedules
 from edge.seams import Origin
 from edge.session import Session
+from tests.prompts import BUILT_IN, tokens
 from tests.references import by_target, reference
+from tests.tiny_models import VOCABULARY
 from tests.worlds import Served, World, drafter, require, respond
 
 TINY = Served()
 SMOLLM2 = Served("smollm2-135m", slots=5, context=512)
 LENGTH = 24
 LINKS = ("loopback", "lte", "bursty")
-LANES = 4  # worlds side by side, since most of a response's time is waiting for its link
 TOGETHER = 8
 
 
@@ -38,8 +40,9 @@ class Case:
     schedule: str = "sequential"  # "a then b": handed over in mid-response, and back
 
     def contract(self, served: Served) -> Contract:
-        variety = len(PROMPT_LENGTHS) if served == TINY else 3
-        return served.contract(prompt(served, self.index % variety), self.temperature, self.index % variety, LENGTH)
+        prompts = tiny_prompts() if served == TINY else tokens(served.model, BUILT_IN[1:4])
+        seed = self.index % len(prompts)
+        return served.contract(prompts[seed], self.temperature, seed, LENGTH)
 
     def session(self, world: World) -> Session:
         chosen = drafter(self.drafter, world.served)
@@ -72,11 +75,11 @@ SOME_CASES = [case for case in CASES if (case.drafter, case.draft_length) in {("
 PROMPT_LENGTHS = (3, 12, 40, 245, 7, 25, 130)  # 245: the response crosses the edge at which a position's attention changes its length
 
 
-def prompt(served: Served, index: int) -> tuple[int, ...]:
+@functools.cache
+def tiny_prompts() -> list[tuple[int, ...]]:
     """Tokens that repeat themselves, so that there is something to look up."""
-    length = PROMPT_LENGTHS[index]
-    part = np.random.default_rng(index).integers(0, served.vocabulary_size, max(length // 2, 3))
-    return tuple(int(token) for token in np.resize(part, length))
+    dice = np.random.default_rng(0)
+    return [tuple(np.resize(dice.integers(0, VOCABULARY, max(length // 2, 3)), length).tolist()) for length in PROMPT_LENGTHS]
 
 
 async def finish(case: Case, session: Session, served: Served, seen=lambda token: None) -> None:
@@ -125,7 +128,8 @@ async def alone(served: Served, link: str, cases: list[Case], killed: bool) -> l
 
 async def all_alone(served: Served, link: str, cases: list[Case], killed: bool) -> None:
     prepare(served, cases)
-    lanes = [alone(served, link, cases[index::LANES], killed) for index in range(LANES)]
+    side_by_side = 4 if served == TINY else 1  # worlds: most of a tiny model's time is waiting for the link
+    lanes = [alone(served, link, cases[index::side_by_side], killed) for index in range(side_by_side)]
     sessions = [session for lane in await asyncio.gather(*lanes) for session in lane]
     origins = set().union(*(session.statistics.origins for session in sessions))
     assert origins == set(Origin) - {Origin.ALONE}, "the cases do not try everything"
@@ -203,7 +207,7 @@ async def test_smollm2_says_one_text_in_every_way(run, link, killed):
 def test_the_two_references_agree_and_depend_on_the_seed_only_when_they_should(temperature):
     """Greedy text by transformers is our target's; and a seed matters at temperature 1 alone, so the tests above compare with something."""
     target = TINY.target()
-    texts = {by_target(target, TINY.contract(prompt(TINY, 2), temperature, seed)) for seed in range(4)}
+    texts = {by_target(target, TINY.contract(tiny_prompts()[2], temperature, seed)) for seed in range(4)}
     assert len(texts) == (1 if temperature == 0 else 4)
     if temperature == 0:
-        assert texts == {reference(TINY, TINY.contract(prompt(TINY, 2)))}
+        assert texts == {reference(TINY, TINY.contract(tiny_prompts()[2]))}
