@@ -1,7 +1,7 @@
 """What the link is like, from real exchanges that cost the verifier nothing: sessions that are over as soon as they are opened.
 
-An Open whose response is already complete is answered at once, without a forward. A small one shows the round trip; a large
-prompt up, and a large committed text that is resumed down, show the rates by how much longer they take.
+An Open whose response is already complete is answered at once, without a forward. A small one shows the round trip. One with a long list of
+stop tokens up, and a long committed text that is resumed down, show the rates by how much longer they take: both are cheap to handle.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from airdraft.errors import DeadlineError, UnavailableError
 from airdraft.messages import Contract, DeviceMessage, Open, Opened, Resume
 from airdraft.prefix import Prefix
 from airdraft.transport import Transport
+from airdraft.wire.bounds import MAX_STOP_TOKENS
 
 EXCHANGES = 9
 LARGE_EXCHANGES = 5
-LARGE_TOKENS = 16_000  # at most; the verifier's context bounds it, too
+LARGE_TOKENS = MAX_STOP_TOKENS  # at most; downwards the verifier's context bounds it, too
 DEADLINE_S = 20.0  # of one exchange
-SIGNIFICANT = 2.0  # a transfer shows when it takes longer than so many deviations of a round trip
+LEAST_TRANSFER_S = 0.001  # a shorter one cannot be told from what the two programs take to handle the message
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,28 +58,29 @@ async def probe(transport: Transport, contract: Contract, context_limit: int) ->
     small_open = Open(small_contract, committed=contract.prompt[:1])
     await _exchange(transport, small_open)  # the first one pays for the connection
     small = [await _exchange(transport, small_open) for _ in range(EXCHANGES)]
-    count = min(LARGE_TOKENS, context_limit - 2)
-    tokens = _dear_tokens(count, contract.vocabulary_size)
-    large_up = Open(replace(small_contract, prompt=tokens), committed=contract.prompt[:1])
+    tokens = _dear_tokens(LARGE_TOKENS, contract.vocabulary_size)
+    large_up = Open(replace(small_contract, stop_tokens=tokens), committed=contract.prompt[:1])
     up = [await _exchange(transport, large_up) for _ in range(LARGE_EXCHANGES)]
-    large_down = Open(replace(small_contract, max_new_tokens=count), committed=tokens)
+    text = tokens[: context_limit - 2]
+    large_down = Open(replace(small_contract, max_new_tokens=len(text)), committed=text)
     down = [await _resumed(transport, large_down) for _ in range(LARGE_EXCHANGES)]
     times = [exchange.elapsed_s for exchange in small]
     middle_s = median(times)
-    deviation_s = median(abs(each - middle_s) for each in times)
     return LinkFindings(
         middle_s,
-        deviation_s,
-        _rate(middle_s, deviation_s, up, [each.bytes_up for each in up]),
-        _rate(middle_s, deviation_s, down, [each.bytes_down for each in down]),
+        median(abs(each - middle_s) for each in times),
+        rate(times, [each.elapsed_s for each in up], up[0].bytes_up),
+        rate(times, [each.elapsed_s for each in down], down[0].bytes_down),
     )
 
 
-def _rate(round_trip_s: float, deviation_s: float, large: Sequence[_Exchange], sizes: Sequence[int]) -> Rate:
-    transfer_s = median(each.elapsed_s for each in large) - round_trip_s
-    size = int(median(sizes))
-    if transfer_s <= max(SIGNIFICANT * deviation_s, 0.0005):
-        return Rate(None, f"{size} bytes took no longer than the round trip's own variation")
+def rate(small_s: Sequence[float], large_s: Sequence[float], size: int) -> Rate:
+    """The rate at which `size` bytes went, if they took longer than small messages beyond doubt: nearly all of them, and not by a trifle."""
+    transfer_s = median(large_s) - median(small_s)
+    if min(large_s) <= sorted(small_s)[(4 * len(small_s)) // 5]:
+        return Rate(None, f"{size} bytes took no longer than small messages vary among themselves")
+    if transfer_s < LEAST_TRANSFER_S:
+        return Rate(None, f"{size} bytes took less than {LEAST_TRANSFER_S * 1e3:g} ms longer than a small message: faster than can be told")
     return Rate(8 * size / transfer_s, f"{size} bytes took {transfer_s * 1e3:.1f} ms longer than a small message")
 
 
