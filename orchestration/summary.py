@@ -46,6 +46,7 @@ def _measured(name: str, meaning: str) -> tuple[Column, Column, Column]:
 IDENTITY = (
     Column("cell", TEXT, "digest of the cell's settings, of the files they name and of the software's version"),
     Column("environment", TEXT, "digest of the same without the policy: rows that share it differ in their policy alone"),
+    Column("linkless", TEXT, "digest of the same without policy and link: joins local and device rows to the environments they belong to"),
     Column("scenario", TEXT, "the scenario's name"),
     Column("kind", TEXT, "stream, device, sequential or local: the baselines; policy: anything else"),
     Column("policy", TEXT, "for a legend, such as 'sequential k=4'"),

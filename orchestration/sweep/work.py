@@ -1,0 +1,59 @@
+"""What a worker does: runs a few cells, one after the other, and keeps each one's failure to itself."""
+
+from __future__ import annotations
+
+import gc
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from airdraft.errors import AirdraftError
+from orchestration.cell import Cell, moved
+from orchestration.experiment import prepare, run_cell
+from orchestration.materials import Materials
+
+COLLECT_EVERY = 50_000  # objects: a simulation makes many and few cycles
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Cells for one task."""
+
+    cells: tuple[Cell, ...]
+    keep_journals: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What became of a cell: its rows, or why there are none."""
+
+    key: str
+    row: dict[str, Any] | None = None
+    responses: list[dict[str, Any]] = field(default_factory=list)
+    journal: bytes | None = None
+    failure: str | None = None
+
+
+_MATERIALS = Materials()  # of this process: a recording is read once for all its cells
+
+
+def run_batch(batch: Batch, places: Mapping[str, Path] | None = None) -> list[Finished]:
+    """Run all cells of a batch; `places`: where the files that they name lie on this machine, when elsewhere than they say.
+
+    Raises nothing but what ends the process.
+    """
+    gc.set_threshold(COLLECT_EVERY)
+    return [_run(cell, batch.keep_journals, places or {}) for cell in batch.cells]
+
+
+def _run(cell: Cell, keep_journal: bool, places: Mapping[str, Path]) -> Finished:
+    try:
+        scenario = moved(cell.scenario, places) if places else cell.scenario
+        result = run_cell(prepare(cell, _MATERIALS.of(scenario), scenario), keep_journal=keep_journal)
+    except AirdraftError as error:
+        return Finished(cell.key, failure=f"{error.code}: {error.message}")
+    except Exception as error:
+        return Finished(cell.key, failure=f"{error!r}\n{traceback.format_exc()}")
+    return Finished(cell.key, result.row, result.responses, result.journal)
