@@ -1,0 +1,181 @@
+"""In bfloat16, with real models: a position's logits are bitwise the same whatever travels with it, and so every way gives one text."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from airdraft.messages import Contract
+from airdraft.packed_linear import pack_linears
+from cloud.cache import REACH_STEP
+from cloud.seams import Block
+from cloud.target import TransformersTarget
+from edge.drafters.causal_model import CausalModel
+from edge.drafters.prompt_lookup import PromptLookup
+from edge.seams import Drafter
+from edge.session import Session
+from tests.prompts import texts, tokens
+from tests.references import reference
+from tests.worlds import Served, World, drafter, require, respond
+
+SMOLLM2, LARGE, SMALL = "smollm2-135m", "qwen2.5-coder-1.5b", "qwen2.5-coder-0.5b"
+FIRST, LENGTH = REACH_STEP - 24, REACH_STEP + 24  # the positions compared: they cross an edge between reaches
+at_length = [pytest.mark.models, pytest.mark.full, pytest.mark.timeout(7200)]
+
+
+# --- logits
+
+
+@functools.lru_cache(maxsize=1)
+def target_of(model: str, dtype: str) -> TransformersTarget:
+    return Served(model, dtype, slots=8, context=2 * REACH_STEP).target()
+
+
+def text_of(model: str) -> tuple[int, ...]:
+    """Real text, long enough for all positions."""
+    return tuple(itertools.chain(*tokens(model, texts(20)) * 2))[:LENGTH]
+
+
+def logits(target: TransformersTarget, text: Sequence[int], cuts: Sequence[int], others: int, slot: int) -> np.ndarray:
+    """Rows [LENGTH - FIRST, V] of `text`, fed up to FIRST at once and from there in blocks of lengths `cuts`, beside so many sequences."""
+    target.forward([Block(slot, 0, tuple(text[:FIRST]), 0)])
+    rows, position = [], FIRST
+    for step, length in enumerate(cuts):
+        blocks = [Block(slot, position, tuple(text[position : position + length]), length)]
+        for other in range(1, others + 1):
+            company = tuple(text[step : step + 1 + (step + other) % 8])
+            blocks.insert(other % 2, Block((slot + other) % target.slots, 31 * other, company, 1))
+        answers = dict(zip([block.slot for block in blocks], target.forward(blocks), strict=True))
+        rows.append(answers[slot].logits)
+        position += length
+    return np.concatenate(rows)
+
+
+def cuts(length: int, first: int) -> list[int]:
+    """Blocks of one length after one of length `first`, which shifts all their edges."""
+    rest = LENGTH - FIRST - first
+    return [first] * (first > 0) + [length] * (rest // length) + [rest % length] * (rest % length > 0)
+
+
+@pytest.mark.parametrize(
+    "model, lengths",
+    [
+        pytest.param(SMOLLM2, (1, 5, 8), marks=pytest.mark.models, id="smollm2-some"),
+        pytest.param(SMOLLM2, range(1, 9), marks=at_length, id="smollm2"),
+        pytest.param(LARGE, range(1, 9), marks=at_length, id="qwen-1.5b"),
+        pytest.param(SMALL, range(1, 9), marks=at_length, id="qwen-0.5b"),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.full)])
+def test_a_positions_logits_are_bitwise_the_same(model, lengths, dtype, threads):
+    require(model)
+    target, text = target_of(model, dtype), text_of(model)
+    torch.set_num_threads(threads)
+    try:
+        whole = target.forward([Block(0, 0, text, LENGTH - FIRST)])[0].logits
+        for length in lengths:
+            for others, first in ((0, 0), (7, 3)) if len(lengths) < 8 else itertools.product((0, 1, 3, 7), (0, 3)):
+                again = logits(target, text, cuts(length, first), others, slot=length % 8)
+                assert np.array_equal(again, whole), f"blocks of {length} after one of {first}, beside {others} others"
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_company_that_matters_would_be_found():
+    """The comparison above can fail: one other token in the text changes the rows after it, and none before."""
+    target = Served(slots=8, context=2 * REACH_STEP).target()
+    text = [index * 7 % 96 for index in range(LENGTH)]
+    whole = logits(target, text, cuts(8, 3), 7, 0)
+    changed = logits(target, [*text[: FIRST + 10], (text[FIRST + 10] + 1) % 96, *text[FIRST + 11 :]], cuts(8, 3), 7, 0)
+    assert np.array_equal(whole[:10], changed[:10])
+    assert not any(np.array_equal(one, other) for one, other in zip(whole[10:], changed[10:], strict=True))
+
+
+# --- texts
+
+WAYS = (("stream", 0), ("sequential", 1), ("sequential", 4), ("sequential", 8))
+
+
+@functools.cache
+def _small_qwen() -> torch.nn.Module:
+    model = Served(SMALL, "bfloat16").load()
+    pack_linears(model)
+    return model
+
+
+def device(world: World, way: tuple[str, int]) -> Session:
+    schedule, draft_length = way
+    chosen: Drafter
+    if schedule == "stream":
+        chosen = PromptLookup()
+    elif world.served.model == LARGE:
+        chosen = CausalModel(_small_qwen())
+    else:
+        chosen = drafter("model", world.served)
+    return world.session(chosen, draft_length, schedule)
+
+
+async def alone(served: Served, contracts: list[Contract], way: tuple[str, int]) -> list[tuple[int, ...]]:
+    async with World(served) as world:
+        session = device(world, way)
+        return [await respond(session, contract) for contract in contracts]
+
+
+async def together_and_killed(served: Served, contracts: list[Contract], way: tuple[str, int]) -> list[tuple[int, ...]]:
+    """Four at a time over two slots, and the verifier is killed once, when half of all tokens has been shown."""
+    to_see = sum(contract.max_new_tokens for contract in contracts) // 2
+    restarting: list[asyncio.Task] = []
+    found: dict[Contract, tuple[int, ...]] = {}
+
+    def seen(_: int) -> None:
+        nonlocal to_see
+        to_see -= 1
+        if to_see == 0:
+            world.kill()
+            restarting.append(asyncio.create_task(world.restart()))
+
+    async def lane(some: list[Contract]) -> None:
+        session = device(world, way)
+        for contract in some:
+            found[contract] = await respond(session, contract, seen)
+
+    async with World(served, "5g") as world:
+        await asyncio.gather(*(lane(contracts[index::4]) for index in range(4)))
+        await asyncio.gather(*restarting)
+    return [found[contract] for contract in contracts]
+
+
+async def compare(run, model: str, temperature: float, prompts: int = 20, ways=WAYS) -> None:
+    """Every way gives the text that the target says one token at a time."""
+    require(model)
+    served = Served(model, "bfloat16", slots=2, context=2 * REACH_STEP)
+    asked = tokens(model, texts(prompts))
+    contracts = [served.contract(prompt, temperature, seed, 32) for seed, prompt in enumerate(asked)]
+    expected = [reference(served, contract) for contract in contracts]
+    for way in ways:
+        assert await run(served, contracts, way) == expected, way
+
+
+@pytest.mark.models
+@pytest.mark.parametrize(
+    "run, ways", [(alone, [("stream", 0), ("sequential", 4)]), (together_and_killed, [("sequential", 8)])], ids=["alone", "together-killed"]
+)
+async def test_smollm2_says_one_text_in_bfloat16(run, ways):
+    await compare(run, SMOLLM2, 1.0, 2 if run is alone else 4, ways)
+
+
+@pytest.mark.models
+@pytest.mark.full
+@pytest.mark.timeout(10_800)
+@pytest.mark.parametrize("run", [alone, together_and_killed], ids=["alone", "together-killed"])
+@pytest.mark.parametrize("model", [SMOLLM2, pytest.param(LARGE, id="qwen-pair")])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+async def test_twenty_prompts_have_one_text_each_in_bfloat16(run, model, temperature):
+    await compare(run, model, temperature)
