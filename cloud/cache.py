@@ -57,6 +57,11 @@ class SlottedCache:
             return keys[only : only + 1], values[only : only + 1]
         return keys.index_select(0, slots), values.index_select(0, slots)
 
+    def copy(self, source: int, destination: int, length: int) -> None:
+        """Let a slot hold what another one holds of its first `length` positions."""
+        for part in (*self.keys, *self.values):
+            part[destination, :, :length] = part[source, :, :length]
+
     @property
     def bytes(self) -> int:
         """Memory that the cache holds."""

@@ -8,6 +8,7 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
+from airdraft import sampling as draws
 from airdraft.messages import ChannelState, QuantisedRow
 from airdraft.settings import Sampling
 
@@ -37,6 +38,20 @@ class Rows:
     hidden: np.ndarray
 
     @property
+    def count(self) -> int:
+        """m."""
+        return int(self.logits.shape[0])
+
+    @property
+    def vocabulary_size(self) -> int:
+        """V."""
+        return int(self.logits.shape[1])
+
+    def token(self, index: int, sampling: Sampling, position: int) -> int:
+        """The target's own token at absolute `position`, by row `index`. Rows of a target without logits (a recording) override it."""
+        return draws.token(self.logits[index], sampling, position)
+
+    @property
     def hidden_predicting(self) -> np.ndarray:
         """[m, d]: row i is the state that predicts what row i of the logits predicts."""
         return self.hidden
@@ -51,7 +66,9 @@ class Target(Protocol):
     """The large model over a slotted cache. A row is bitwise the same whatever else the call holds (the batch-invariant forward)."""
 
     @property
-    def vocabulary_size(self) -> int: ...
+    def vocabulary_size(self) -> int:
+        """V, the width of its logits."""
+        ...
 
     @property
     def slots(self) -> int:
@@ -94,4 +111,6 @@ class AcceptanceRule(Protocol):
     name: ClassVar[str]
     needs_rows: ClassVar[bool]  # whether drafts must carry the rows they were drawn from
 
-    def judge(self, question: Question) -> Judgement: ...
+    def judge(self, question: Question) -> Judgement:
+        """How much of the draft stands, and the token after it."""
+        ...

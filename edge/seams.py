@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from airdraft.messages import ChannelState, Contract, QuantisedRow
+from edge.certainty import Certainty
 
 if TYPE_CHECKING:
     from edge.line import Line
@@ -43,6 +44,7 @@ class DraftStep:
     position: int
     logits: np.ndarray | None = None
     row: QuantisedRow | None = None  # the distribution it was drawn from, when the rule needs that
+    certainty: Certainty | None = None  # measured beforehand by a drafter that may have no logits (a recording)
 
 
 class Drafter(Protocol):

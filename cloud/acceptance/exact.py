@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from airdraft import sampling
 from cloud.acceptance.question import validate
 from cloud.seams import Judgement, Question
 
@@ -29,4 +28,4 @@ class Exact:
         return Judgement(len(question.tokens), self._token(question, len(question.tokens)))
 
     def _token(self, question: Question, index: int) -> int:
-        return sampling.token(question.rows.logits[index], question.sampling, question.position + index)
+        return question.rows.token(index, question.sampling, question.position + index)
