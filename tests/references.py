@@ -43,11 +43,11 @@ def by_target(target: TransformersTarget, contract: Contract) -> tuple[int, ...]
     return tuple(text[len(contract.prompt) :])
 
 
-@functools.cache
+@functools.lru_cache(maxsize=2)  # models of gigabytes among them
 def _model(served: Served) -> Any:
     return served.load()
 
 
-@functools.cache
+@functools.lru_cache(maxsize=2)
 def _target(served: Served) -> TransformersTarget:
     return served.target()

@@ -204,7 +204,7 @@ class World:
 
     async def __aenter__(self) -> Self:
         await self.process.start()
-        self.link.upstream = Address(port=self.process.port)
+        self._connect()
         await self.link.start()
         return self
 
@@ -219,11 +219,16 @@ class World:
     def kill(self) -> None:
         self.process.kill()
 
-    async def restart(self) -> None:
-        """Kill the verifier, if that has not been done, and start another one in its place."""
+    async def restart(self, forwards: int | None = None) -> None:
+        """Kill the verifier, if that has not been done, and start another one in its place (which freezes after so many forwards)."""
         self.kill()
         await self.process.buried()
         await self.process.start()
+        if forwards is not None:
+            await self.process.freeze_after(forwards)
+        self._connect()
+
+    def _connect(self) -> None:
         self.link.upstream = Address(port=self.process.port)
 
     def transport(self) -> GrpcTransport:

@@ -64,17 +64,18 @@ def cuts(length: int, first: int) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    "model, lengths",
+    "model, dtype, lengths",
     [
-        pytest.param(SMOLLM2, (1, 5, 8), marks=pytest.mark.models, id="smollm2-some"),
-        pytest.param(SMOLLM2, range(1, 9), marks=at_length, id="smollm2"),
-        pytest.param(LARGE, range(1, 9), marks=at_length, id="qwen-1.5b"),
-        pytest.param(SMALL, range(1, 9), marks=at_length, id="qwen-0.5b"),
+        pytest.param(SMOLLM2, "bfloat16", (1, 5, 8), marks=pytest.mark.models, id="smollm2-bfloat16-some"),
+        pytest.param(SMOLLM2, "float32", (1, 8), marks=pytest.mark.models, id="smollm2-float32-some"),
+        pytest.param(SMOLLM2, "bfloat16", range(1, 9), marks=at_length, id="smollm2-bfloat16"),
+        pytest.param(SMOLLM2, "float32", range(1, 9), marks=at_length, id="smollm2-float32"),
+        pytest.param(LARGE, "bfloat16", range(1, 9), marks=at_length, id="qwen-1.5b-bfloat16"),
+        pytest.param(SMALL, "bfloat16", range(1, 9), marks=at_length, id="qwen-0.5b-bfloat16"),
     ],
 )
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 @pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.full)])
-def test_a_positions_logits_are_bitwise_the_same(model, lengths, dtype, threads):
+def test_a_positions_logits_are_bitwise_the_same(model, dtype, lengths, threads):
     require(model)
     target, text = target_of(model, dtype), text_of(model)
     torch.set_num_threads(threads)
@@ -174,8 +175,16 @@ async def test_smollm2_says_one_text_in_bfloat16(run, ways):
 @pytest.mark.models
 @pytest.mark.full
 @pytest.mark.timeout(10_800)
-@pytest.mark.parametrize("run", [alone, together_and_killed], ids=["alone", "together-killed"])
-@pytest.mark.parametrize("model", [SMOLLM2, pytest.param(LARGE, id="qwen-pair")])
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize(
+    "run, model, temperature",
+    [
+        pytest.param(alone, SMOLLM2, 0.0, id="alone-smollm2-greedy"),
+        pytest.param(alone, SMOLLM2, 1.0, id="alone-smollm2-drawn"),
+        pytest.param(together_and_killed, SMOLLM2, 0.0, id="together-killed-smollm2-greedy"),
+        pytest.param(together_and_killed, SMOLLM2, 1.0, id="together-killed-smollm2-drawn"),
+        pytest.param(alone, LARGE, 1.0, id="alone-qwen-pair-drawn"),
+        pytest.param(together_and_killed, LARGE, 0.0, id="together-killed-qwen-pair-greedy"),
+    ],
+)
 async def test_twenty_prompts_have_one_text_each_in_bfloat16(run, model, temperature):
     await compare(run, model, temperature)

@@ -1,0 +1,101 @@
+"""A response outlives its verifier: killed and restarted twice behind an LTE link, it ends with the text that nobody disturbed."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from edge import schedules
+from tests.references import reference
+from tests.worlds import Served, World, drafter, require, respond
+
+PROMPT = (5, 17, 42, 8, 5, 17)
+LENGTH = 60
+
+
+async def freezes_and_dies(world: World, successor: int | None = None) -> None:
+    """Wait until the verifier hangs in a forward, kill it, and put another one in its place, which may be bound to freeze as well."""
+    await world.process.frozen()
+    await world.restart(successor)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("drafting", ["model", "lookup", "random"])
+async def test_two_kills_while_drafting(drafting, temperature):
+    served = Served()
+    contract = served.contract(PROMPT, temperature, 3, LENGTH)
+    async with World(served, "lte") as world:
+        session = world.session(drafter(drafting), draft_length=4)
+        # Of 60 tokens, five a forward at most: 4 forwards bring no more than 20, and 4 more no more than 40. The second verifier's third
+        # forward needs a draft, which follows only on its Opened: so each death is met by a response that is unfinished and connected.
+        await world.process.freeze_after(4)
+        async with asyncio.TaskGroup() as group:
+            response = group.create_task(respond(session, contract))
+            await freezes_and_dies(world, successor=4)
+            await freezes_and_dies(world)
+        assert response.result() == reference(served, contract)
+        assert session.statistics.reconnects >= 2
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+async def test_two_kills_while_streaming(temperature):
+    served = Served()
+    contract = served.contract(PROMPT, temperature, 4, LENGTH)
+    async with World(served, "lte") as world:
+        session = world.session(drafter("lookup"), schedule="stream")
+        await world.process.freeze_after(20)
+        async with asyncio.TaskGroup() as group:
+            response = group.create_task(respond(session, contract))
+            await freezes_and_dies(world, successor=20)
+            await freezes_and_dies(world)
+        assert response.result() == reference(served, contract)
+        assert session.statistics.reconnects >= 1
+
+
+async def test_kills_at_any_moment_and_a_schedule_handed_over_between_them():
+    served = Served()
+    contract = served.contract(PROMPT, 1.0, 5, LENGTH)
+    async with World(served, "lte") as world:
+        session = world.session(drafter("model"), draft_length=4)
+        tokens = []
+        async for token in session.generate(contract):
+            tokens.append(token.id)
+            if len(tokens) in (10, 30):
+                await world.restart()
+            if len(tokens) in (15, 40):
+                session.switch(schedules.build("stream" if len(tokens) == 15 else "sequential"))
+        assert tuple(tokens) == reference(served, contract)
+        assert session.statistics.reconnects >= 1  # at token 10 the verifier had been asked for 19 tokens at most
+
+
+async def test_a_cut_link_resumes_the_same_session_and_loses_nothing():
+    served = Served()
+    contract = served.contract(PROMPT, 1.0, 6, LENGTH)
+    async with World(served, "lte") as world:
+        session = world.session(drafter("model"), draft_length=4)
+        tokens = []
+        async for token in session.generate(contract):
+            tokens.append(token.id)
+            if len(tokens) in (10, 30):
+                world.link.cut()
+        assert tuple(tokens) == reference(served, contract)
+        assert session.statistics.reconnects >= 2  # each cut comes with the next draft not yet made
+        assert (await world.transport().describe()).load.sessions == 0, "a session was left behind instead of resumed"
+
+
+@pytest.mark.models
+async def test_a_kill_with_a_real_model():
+    model = "smollm2-135m"
+    require(model)
+    served = Served(model, "bfloat16", context=256)
+    contract = served.contract((504, 3575, 282, 4649, 314), 0.0, 0, 24)
+    expected = reference(served, contract)
+    async with World(served, "lte") as world:
+        session = world.session(drafter("lookup"), draft_length=2)
+        await world.process.freeze_after(4)
+        async with asyncio.TaskGroup() as group:
+            response = group.create_task(respond(session, contract))
+            await freezes_and_dies(world)
+        assert response.result() == expected
+        assert session.statistics.reconnects >= 1
