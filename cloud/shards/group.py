@@ -6,6 +6,7 @@ It moves tensors and knows no model. Whoever reaches its ports can join in: they
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 
 import torch
 import torch.distributed as dist
+from torch.distributed import distributed_c10d
 
 from airdraft.errors import AirdraftError, ModelError, SettingsError, UnavailableError
 
@@ -98,10 +100,10 @@ class ShardGroup:
         group._announce("here", READY)
         group._await_all("here", "come")
         devices = "gloo" if membership.backend == "gloo" else "cpu:gloo,cuda:nccl"
+        deadline, patience = timedelta(seconds=membership.timeout_s), timedelta(seconds=membership.start_timeout_s)
         with group._in_words("joining"):
-            dist.init_process_group(
-                devices, store=store, rank=membership.rank, world_size=membership.shards, timeout=timedelta(seconds=membership.timeout_s)
-            )
+            dist.init_process_group(devices, store=store, rank=membership.rank, world_size=membership.shards, timeout=patience)
+            distributed_c10d._set_pg_timeout(deadline)  # connecting may take long, exchanges may not; there is no public call
         return group
 
     @property
@@ -187,8 +189,10 @@ class ShardGroup:
             raise UnavailableError(
                 f"{doing} failed on shard {self.rank} of {self.shards}: another shard has ended or was silent for "
                 f"{self.membership.timeout_s:g} s ({_first_line(error)}). Start the group anew."
-            ) from error
+            ) from error.with_traceback(None)  # its frames would keep the connections open, and the others waiting, after leaving
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [repr(error)])[0][:300]
+    """What torch says of a failure, without where in its sources and without its advice."""
+    line = (str(error).splitlines() or [repr(error)])[0]
+    return re.sub(r"^\[[^\]]*\] ", "", line).split(". ")[0][:300]

@@ -76,9 +76,12 @@ class ShardedTarget:
             self._used = True
             return rows
 
+    def wait_until_over(self, timeout_s: float) -> bool:
+        """Whether the target failed or was closed within that time; `failure` then says which. For whoever starts the processes anew."""
+        return self._ended.wait(timeout_s)
+
     def close(self) -> None:
         """Tell the other shards to end, and leave the group. May be called twice, and after a failure."""
-        self._ended.set()
         with self._turn:
             if self.failure is None:
                 try:
@@ -86,6 +89,7 @@ class ShardedTarget:
                 except AirdraftError as error:
                     logger.warning("a shard was gone before it was told to stop: %s", error)
                 self.failure = UnavailableError("this target has been closed; open a new one")
+            self._ended.set()
             self._group.leave()
         if threading.current_thread() is not self._heart:
             self._heart.join(self._group.membership.timeout_s)
@@ -114,12 +118,17 @@ class ShardedTarget:
 
     def _refuse_when_over(self) -> None:
         if self.failure is not None:
-            raise UnavailableError(self.failure.message)
+            raise _again(self.failure)
 
     def _fail(self, error: Exception) -> UnavailableError:
-        """Remember the failure and leave, so that members that still wait fail now and not at their deadline."""
+        """Remember the failure and leave, so that members that still wait fail now and not at their deadline; the error to raise."""
         what = error.message if isinstance(error, UnavailableError) else f"shard 0 failed: {error!r}. Start the group anew."
         self.failure = UnavailableError(f"the sharded target has failed. {what} Its sessions can be resumed afterwards, or elsewhere.")
         self._ended.set()
         self._group.leave()
-        return self.failure
+        return _again(self.failure)
+
+
+def _again(failure: UnavailableError) -> UnavailableError:
+    """One to raise: the one that is kept must not gather the frames, and with them the tensors, of every raise."""
+    return UnavailableError(failure.message)
