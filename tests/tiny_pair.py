@@ -1,4 +1,4 @@
-"""A tiny target and a drafter that is often right, as model folders with a byte-level tokenizer and a chat template: what the command loads."""
+"""A tiny target and a drafter that is often right, as model folders with a byte-level tokenizer and a chat template."""
 
 from __future__ import annotations
 

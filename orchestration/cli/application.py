@@ -17,6 +17,9 @@ from orchestration.cli.generate import generate
 from orchestration.cli.link import link
 from orchestration.cli.models import application as models
 from orchestration.cli.serve import serve
+from orchestration.cli.simulate import simulate
+from orchestration.cli.submit import submit
+from orchestration.cli.sweep import sweep
 
 application = typer.Typer(
     name="airdraft",
@@ -50,4 +53,7 @@ application.command()(generate)
 application.command()(chat)
 application.command()(link)
 application.command()(doctor)
+application.command()(simulate)
+application.command()(sweep)
+application.command()(submit)
 application.add_typer(models, name="models")

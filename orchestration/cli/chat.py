@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -94,6 +95,8 @@ class Chat:
 
     def run(self) -> None:
         """Until Ctrl-D or /quit."""
+        with suppress(ImportError):
+            import readline  # noqa: F401 - its import gives `input` line editing and a history
         self._console.print(f"{self._device.served.model} verifies. {HELP}", style="dim", soft_wrap=True)
         while (line := self._ask()) is not None:
             if line == "/stats":
@@ -117,7 +120,7 @@ class Chat:
             return None if line == "/quit" else line
 
     def _answer(self, line: str) -> None:
-        from airdraft.errors import AirdraftError, UnavailableError
+        from airdraft.errors import AirdraftError
         from orchestration.cli.answer import Answer
         from orchestration.cli.failures import show
         from orchestration.cli.printing import Coloured, Plain
@@ -132,9 +135,9 @@ class Chat:
             self._console.print("stopped", style="yellow")
         except AirdraftError as error:
             show(error)
-            if not isinstance(error, UnavailableError) and not answer.tokens:
-                self._dialogue.unanswered()
-                return
+        if not answer.tokens:
+            self._dialogue.unanswered()
+            return
         self._last = answer.response
         self._dialogue.answered(prompt, answer.tokens, self._last.text)
         self._console.print(f"({len(prompt)} prompt tokens, {kept} of them kept from before)", style="dim")

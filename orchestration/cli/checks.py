@@ -69,11 +69,11 @@ def kernels() -> Check:
 
     from airdraft.packed_linear import can_pack
 
-    threads = torch.get_num_threads()
+    threads = f"torch threads: {torch.get_num_threads()}"
     if torch.cuda.is_available():
-        return Check("kernels", Status.OK, f"CUDA: {torch.cuda.get_device_name()}; {threads} threads on the CPU")
+        return Check("kernels", Status.OK, f"CUDA: {torch.cuda.get_device_name()}")
     if can_pack(torch.bfloat16, torch.device("cpu")):
-        return Check("kernels", Status.OK, f"bfloat16 on this CPU ({torch.backends.cpu.get_cpu_capability()}), {threads} threads")
+        return Check("kernels", Status.OK, f"bfloat16 on this CPU ({torch.backends.cpu.get_cpu_capability()}), {threads}")
     return Check(
         "kernels", Status.WARN, "this CPU has no fast bfloat16 kernels", "use --dtype float32, which needs twice the memory but runs faster"
     )

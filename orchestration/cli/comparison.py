@@ -69,7 +69,9 @@ def _balance(streamed: ResponseStatistics, drafted: ResponseStatistics, round_tr
     costs = Costs(drafted.draft_s / drafted.draft_steps, round_trip_s or 0.0, fixed_s, per_row_s)
     limit_s = cost_model.break_even_round_trip_s(costs, acceptance)
     here = f" (this link: {milliseconds(round_trip_s)})" if round_trip_s is not None else ""
-    figures = f"with {acceptance:.0%} of drafted tokens right, a draft step of {milliseconds(costs.draft_step_s)} and a forward of "
+    figures = (
+        f"with {acceptance:.0%} of the judged draft tokens right, a draft step of {milliseconds(costs.draft_step_s)} and a forward of "
+    )
     figures += milliseconds(one_row_s)
     if limit_s <= 0:
         return f"By the cost model, {figures}, drafting would be slower at any round trip: the drafter is too slow beside this target."

@@ -69,7 +69,7 @@ def _answer(runner: asyncio.Runner, device: Device, prompt: tuple[int, ...], as_
     session, contract = device.session(), device.contract(prompt)
     if as_json:
         lines = JsonLines(sys.stdout)
-        answer = Answer(session, contract, device.language, lines, verified_only=False)
+        answer = Answer(session, contract, device.language, lines)
     elif console.is_terminal:
         answer = Answer(session, contract, device.language, Coloured(console), verified_only=False)
         console.print(legend())

@@ -95,7 +95,7 @@ class JsonLines:
         self._stream = stream
 
     def show(self, token: Token, piece: Piece) -> None:
-        """`text` is what this token completed; joined in order (verified tokens only) they are the response."""
+        """`text` is what this token completed; joined in order they are the response, whatever was unverified meanwhile."""
         values = {"type": "token", "id": token.id, "position": token.position, "origin": token.origin.value, "verified": token.verified}
         self.write({**values, "text": piece.text})
 
@@ -128,9 +128,11 @@ class Counting:
 
 
 def feed(token: Token, transcript: Transcript, printer: Printer, *, verified_only: bool) -> None:
-    """Put a token into the transcript and show it; text that cannot be unprinted is shown once it is verified."""
+    """Put a token into the transcript and show it. With `verified_only` an unverified token has no text: that comes once it is verified."""
     if token.verified or not verified_only:
         printer.show(token, transcript.take(token))
+    else:
+        printer.show(token, Piece("", token.origin, verified=False))
 
 
 def legend(origins: tuple[Origin, ...] = (Origin.ACCEPTED, Origin.CORRECTED, Origin.BONUS)) -> Text:

@@ -75,7 +75,7 @@ async def probe(transport: Transport, contract: Contract, context_limit: int) ->
 
 
 def rate(small_s: Sequence[float], large_s: Sequence[float], size: int) -> Rate:
-    """The rate at which `size` bytes went, if they took longer than small messages beyond doubt: nearly all of them, and not by a trifle."""
+    """The rate at which `size` bytes went, if they took longer than small messages do: each of them, and not by a trifle."""
     transfer_s = median(large_s) - median(small_s)
     if min(large_s) <= sorted(small_s)[(4 * len(small_s)) // 5]:
         return Rate(None, f"{size} bytes took no longer than small messages vary among themselves")

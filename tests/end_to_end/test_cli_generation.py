@@ -90,7 +90,13 @@ def ask(capsys: pytest.CaptureFixture[str], world: World) -> Asking:
 def test_the_answer_is_the_target_s_own_and_goes_to_standard_output_alone(ask: Asking) -> None:
     ended = ask("--raw")
     assert (ended.code, ended.out) == (0, ask.world.truth() + "\n")
-    for figure in ("accepted per round", "tokens per round (accepted + 1)", "time to first token", "target seconds per token", "reconnects"):
+    for figure in (
+        "accepted per round",
+        "tokens per round (accepted + 1)",
+        "time to first token",
+        "target seconds per token",
+        "reconnects",
+    ):
         assert figure in ended.err
 
 
@@ -207,12 +213,21 @@ def test_a_conversation_reuses_its_text_and_answers_commands(
 
 
 def test_the_doctor_measures_and_says_whether_drafting_pays(ask: Asking, capsys: pytest.CaptureFixture[str]) -> None:
-    ended = run_here(
-        capsys, "doctor", "--cloud", ask.world.cloud, "--drafter", f"model:{ask.world.drafter}", "--dtype", "float32"
-    )
+    ended = run_here(capsys, "doctor", "--cloud", ask.world.cloud, "--drafter", f"model:{ask.world.drafter}", "--dtype", "float32")
     assert ended.code == 0, ended.out
     found = {line[14:].partition(":")[0]: line for line in ended.out.splitlines() if line[:14].strip()}
-    for name in ("python", "torch", "transformers", "grpc", "verifier", "drafter", "tokenizer", "round trip", "draft step", "forward, 1 row"):
+    for name in (
+        "python",
+        "torch",
+        "transformers",
+        "grpc",
+        "verifier",
+        "drafter",
+        "tokenizer",
+        "round trip",
+        "draft step",
+        "forward, 1 row",
+    ):
         assert found[name].strip().startswith("ok"), found[name]
     assert "forward, 5 rows" in found and "acceptance" in found
     assert "expected" in found["drafting pays"] and "measured:" in found["drafting pays"]

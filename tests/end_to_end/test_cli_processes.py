@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import socket
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import DEADLINE_S, ROOT, Ended, environment, run, start
+from tests.command import DEADLINE_S, Ended, environment, run, start
 from tests.tiny_pair import save_pair
 
 SLOW = ("--round-trip-ms", "300")
@@ -176,7 +175,19 @@ def test_the_demo_answers_both_ways_and_leaves_nothing_behind(pair: tuple[str, s
 
 def test_a_demo_that_is_interrupted_takes_its_verifier_with_it(pair: tuple[str, str]) -> None:
     process = start(
-        ["demo", "--model", pair[0], "--drafter", f"model:{pair[1]}", "--dtype", "float32", "--max-new-tokens", "900", "--link", "satellite"]
+        [
+            "demo",
+            "--model",
+            pair[0],
+            "--drafter",
+            f"model:{pair[1]}",
+            "--dtype",
+            "float32",
+            "--max-new-tokens",
+            "900",
+            "--link",
+            "satellite",
+        ]
     )
     with killed_at_the_end(process):
         assert process.stdout is not None
@@ -215,7 +226,7 @@ def test_a_verifier_that_streams_drains_when_asked_to_stop(pair: tuple[str, str]
         with killed_at_the_end(device):
             until_first_output(device)
             stopped = end(process, signal.SIGTERM)
-            out, err = device.communicate(timeout=DEADLINE_S)
+            _, err = device.communicate(timeout=DEADLINE_S)
     assert stopped.code == 0 and "Traceback" not in stopped.err
     assert device.returncode == 0, err
     assert "ended by length" in err
@@ -248,7 +259,11 @@ def _state(folder: Path) -> str:
 
 def test_the_module_runs_from_any_folder(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "orchestration.cli", "--version"], capture_output=True, text=True, cwd=tmp_path, env=environment(), timeout=60
+        [sys.executable, "-m", "orchestration.cli", "--version"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment(),
+        timeout=60,
     )
     assert done.returncode == 0 and done.stdout.startswith("airdraft "), done.stderr
-    assert os.fspath(ROOT) in environment()["PYTHONPATH"]

@@ -37,7 +37,9 @@ def test_on_a_terminal_progress_is_a_bar_with_speed() -> None:
     out = io.StringIO()
     with watched(Console(file=out, force_terminal=True, width=100)) as progress:
         assert isinstance(progress, Bars)
-        progress.started("outer", None)
+        progress.started("of unknown size", None)
+        progress._progress.refresh()
+        assert "of unknown size" in out.getvalue() and "bytes" not in out.getvalue() and "?" not in out.getvalue().replace("\x1b[?", "")
         progress.started("the model", 1000)
         progress.advanced(500)
         progress._progress.refresh()

@@ -30,7 +30,11 @@ def test_every_command_explains_itself(command: tuple[str, ...], capsys: pytest.
 
 def test_help_loads_no_heavy_library() -> None:
     listing = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "orchestration.cli", "--help"], capture_output=True, text=True, env=environment(), cwd=ROOT
+        [sys.executable, "-X", "importtime", "-m", "orchestration.cli", "--help"],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        cwd=ROOT,
     ).stderr
     loaded = {line.rpartition("|")[2].strip() for line in listing.splitlines()}
     assert "typer" in loaded and not loaded & {"torch", "transformers", "grpc", "numpy"}

@@ -7,7 +7,6 @@ from orchestration.assembly import Language
 from orchestration.cli.chat import Dialogue, shared_length
 from tests.tiny_pair import tokenizer
 
-
 END = tokenizer().convert_tokens_to_ids("<|im_end|>")
 
 

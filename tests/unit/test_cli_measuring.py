@@ -1,4 +1,4 @@
-"""The doctor's measurements against a verifier in this process: they must see what was put there, and cost it nothing that they need not."""
+"""The doctor's measurements against a verifier in this process: they must see what was put there, and cost it little."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -65,8 +65,8 @@ async def test_a_slow_link_shows_its_round_trip_and_both_rates() -> None:
     async with verifier(context=2048, carry=carry) as (_, _, transport):
         found = await probe(transport, contract(), 2048)
     assert found.round_trip_s >= 0.04
-    for rate, asked in ((found.uplink, 8 / 5e-5), (found.downlink, 8 / 1e-4)):
-        assert rate.bps is not None and 0.3 * asked < rate.bps < 2 * asked
+    for found_rate, asked in ((found.uplink, 8 / 5e-5), (found.downlink, 8 / 1e-4)):
+        assert found_rate.bps is not None and 0.3 * asked < found_rate.bps < 2 * asked
 
 
 def test_a_rate_that_does_not_show_is_not_made_up() -> None:

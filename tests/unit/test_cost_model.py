@@ -3,7 +3,7 @@ import pytest
 from orchestration import cost_model
 from orchestration.cost_model import Costs
 
-# Break-even round trips in ms: (target ms per token, draft ms per step) → acceptance .7, .8, .9; a forward over k + 1 rows costs 1 + 0.02 k.
+# Break-even round trips, all in ms: (target per token, draft per step) → acceptance .7, .8, .9. A forward over k + 1 rows costs 1 + 0.02 k.
 BREAK_EVEN_MS = {
     (15, 5): (7, 14, 35), (15, 10): (0, 2, 6),
     (30, 5): (31, 56, 130), (30, 10): (14, 28, 70), (30, 20): (0, 3, 11),
@@ -27,7 +27,9 @@ def test_a_drafter_slower_than_the_target_never_pays() -> None:
     assert all(cost_model.break_even_round_trip_s(costs_ms(15, 20), acceptance) < 0 for acceptance in (0.7, 0.8, 0.9))
 
 
-@pytest.mark.parametrize(("acceptance", "length", "expected"), [(0.0, 5, 1.0), (1.0, 5, 6.0), (0.5, 1, 1.5), (0.5, 3, 1.875), (0.8, 0, 1.0)])
+@pytest.mark.parametrize(
+    ("acceptance", "length", "expected"), [(0.0, 5, 1.0), (1.0, 5, 6.0), (0.5, 1, 1.5), (0.5, 3, 1.875), (0.8, 0, 1.0)]
+)
 def test_the_expected_tokens_of_a_round_are_the_closed_form(acceptance: float, length: int, expected: float) -> None:
     assert cost_model.expected_tokens(acceptance, length) == pytest.approx(expected)
 
