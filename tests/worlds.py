@@ -20,6 +20,7 @@ from airdraft.errors import DiskFullError, ModelUnavailableError
 from airdraft.messages import Contract
 from airdraft.packed_linear import pack_linears
 from airdraft.settings import ModelSettings, Sampling
+from airdraft.transport import Transport
 from cloud.seams import Block, Rows, Target
 from cloud.server import Server, ServerSettings
 from cloud.settings import VerifierSettings
@@ -29,7 +30,7 @@ from edge import schedules
 from edge.drafters.causal_model import CausalModel
 from edge.drafters.prompt_lookup import PromptLookup
 from edge.drafters.random_tokens import RandomTokens
-from edge.grpc_transport import GrpcTransport
+from edge.grpc_transport import GrpcSettings, GrpcTransport
 from edge.seams import Drafter
 from edge.session import Session
 from edge.settings import DeviceSettings
@@ -40,6 +41,7 @@ from tests.tiny_models import VOCABULARY, tiny_llama
 
 TINY = "tiny"
 TINY_DIGEST = b"a tiny tokenizer"
+PATIENT = GrpcSettings(connect_deadline_s=60, keepalive_deadline_s=60)  # nothing is given up because the machine is busy
 PATIENCE_S = 240.0  # for a process to start or to get to a point; only a failing test ever waits so long
 
 # A process forked from one that has imported everything starts in a few hundredths of a second.
@@ -234,20 +236,24 @@ class World:
     def transport(self) -> GrpcTransport:
         """A connection of its own through the link; closed with the world."""
         address = self.link.address
-        self._transports.append(GrpcTransport(f"{address.host}:{address.port}"))
+        self._transports.append(GrpcTransport(f"{address.host}:{address.port}", PATIENT))
         return self._transports[-1]
 
     def session(
         self, drafter: Drafter, draft_length: int = 4, schedule: str = "sequential", transport: GrpcTransport | None = None, **settings: Any
     ) -> Session:
         """A device. `settings` are more of DeviceSettings."""
-        link = {"seed": 1, "back_off_first_s": 0.02, "back_off_most_s": 0.2, **settings.pop("link", {})}
-        parts = DeviceSettings.parse({"link": link, **settings})
-        transport = transport or self.transport()
-        return Session(drafter, Fixed(draft_length), schedules.build(schedule), transport, self.clock, parts)
+        return device(drafter, draft_length, schedule, transport or self.transport(), self.clock, **settings)
 
 
 # --- devices
+
+
+def device(drafter: Drafter, draft_length: int, schedule: str, transport: Transport, clock: WallClock, **settings: Any) -> Session:
+    """A session that tries again fast and gives up late. `settings` are more of DeviceSettings."""
+    link = {"seed": 1, "connect_deadline_s": 60, "receive_deadline_s": 120, "back_off_first_s": 0.02, "back_off_most_s": 0.2}
+    parts = DeviceSettings.parse({"link": link, **settings})
+    return Session(drafter, Fixed(draft_length), schedules.build(schedule), transport, clock, parts)
 
 
 def drafter(kind: str, served: Served = Served()) -> Drafter:
