@@ -61,8 +61,15 @@ def _open_part(serving: Serving, membership: Membership, meeting: Meeting | None
 def _load(serving: Serving, group: ShardGroup) -> TransformersTarget:
     try:
         return TransformersTarget(load_shard(serving.folder, serving.model, group), serving.slots, serving.capacity)
+    except AirdraftError as error:
+        _tell(group, error)
+        raise
     except Exception as error:
-        fault = error if isinstance(error, AirdraftError) else ModelError(f"{serving.folder} could not be loaded: {error!r}")
-        with contextlib.suppress(AirdraftError):  # the fault itself matters more than that nobody heard of it
-            group.report_ready(fault)
+        fault = ModelError(f"{serving.folder} could not be loaded: {error!r}")
+        _tell(group, fault)
         raise fault from error
+
+
+def _tell(group: ShardGroup, fault: AirdraftError) -> None:
+    with contextlib.suppress(AirdraftError):  # the fault itself matters more than that nobody heard of it
+        group.report_ready(fault)

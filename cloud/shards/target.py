@@ -30,7 +30,7 @@ class ShardedTarget:
     """
 
     def __init__(self, group: ShardGroup, part: Target) -> None:
-        self._group, self._part = group, part
+        self.group, self._part = group, part
         self._turn = threading.Lock()
         self._sequence = 0
         self._ended = threading.Event()
@@ -57,7 +57,7 @@ class ShardedTarget:
     @property
     def shards(self) -> int:
         """How many processes share the work."""
-        return self._group.shards
+        return self.group.shards
 
     def forward(self, blocks: Sequence[Block]) -> list[Rows]:
         """Feed the blocks in one forward of all shards.
@@ -90,17 +90,17 @@ class ShardedTarget:
                     logger.warning("a shard was gone before it was told to stop: %s", error)
                 self.failure = UnavailableError("this target has been closed; open a new one")
             self._ended.set()
-            self._group.leave()
+            self.group.leave()
         if threading.current_thread() is not self._heart:
-            self._heart.join(self._group.membership.timeout_s)
+            self._heart.join(self.group.membership.timeout_s)
 
     def _command(self, kind: Kind, blocks: Sequence[Block] = ()) -> None:
         self._sequence += 1
-        self._group.broadcast(torch.from_numpy(encode(Command(kind, self._sequence, tuple(blocks)))))
+        self.group.broadcast(torch.from_numpy(encode(Command(kind, self._sequence, tuple(blocks)))))
 
     def _beat(self) -> None:
         """Keep idle shards from giving rank 0 up, and notice a dead one before a session does."""
-        interval_s = self._group.membership.timeout_s / BEATS_PER_TIMEOUT
+        interval_s = self.group.membership.timeout_s / BEATS_PER_TIMEOUT
         while not self._ended.wait(interval_s):
             with self._turn:
                 if self.failure is not None:
@@ -112,7 +112,7 @@ class ShardedTarget:
     def _check_on_others(self) -> None:
         try:
             self._command(Kind.HEARTBEAT)
-            self._group.collect(torch.tensor([self._sequence], dtype=torch.int32))
+            self.group.collect(torch.tensor([self._sequence], dtype=torch.int32))
         except Exception as error:
             logger.error("the shards have failed while idle: %s", self._fail(error))
 
@@ -125,7 +125,7 @@ class ShardedTarget:
         what = error.message if isinstance(error, UnavailableError) else f"shard 0 failed: {error!r}. Start the group anew."
         self.failure = UnavailableError(f"the sharded target has failed. {what} Its sessions can be resumed afterwards, or elsewhere.")
         self._ended.set()
-        self._group.leave()
+        self.group.leave()
         return _again(self.failure)
 
 
