@@ -13,6 +13,7 @@ from pydantic import Field
 
 from airdraft.errors import SettingsError
 from airdraft.settings import Settings
+from airdraft.transport import Traffic
 from airdraft.wire import methods
 from airdraft.wire.bounds import MAX_MESSAGE_BYTES
 from cloud.service import Service, Verification
@@ -48,6 +49,11 @@ class Server:
         self._service = Service(verification, self.settings.stream_limit)
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
+
+    @property
+    def traffic(self) -> Traffic:
+        """Messages of all streams so far, ended ones included."""
+        return self._service.traffic
 
     async def start(self) -> int:
         """Bind and serve; the port it is. Raises SettingsError when the port cannot be had or a certificate cannot be read."""

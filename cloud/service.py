@@ -14,6 +14,7 @@ from grpc.aio import EOF
 from airdraft import PROTOCOL_VERSION
 from airdraft.errors import AirdraftError, CapacityError, DrainingError, ProtocolVersionError
 from airdraft.messages import Description, DeviceMessage, VerifierMessage
+from airdraft.transport import Traffic
 from airdraft.wire import methods
 from airdraft.wire.codec import encode_description
 from airdraft.wire.conversation import conversation
@@ -47,6 +48,7 @@ class Service:
     def __init__(self, verification: Verification, stream_limit: int) -> None:
         self._verification = verification
         self._stream_limit = stream_limit
+        self.traffic = Traffic()  # of all streams, ended ones included
         self._running: set[asyncio.Timeout] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -106,9 +108,11 @@ class Service:
         try:
             async with patience:
                 self._enter(patience)
-                async with aclosing(conversation(self._verification.converse, _Arrivals(reading))) as answers:
+                async with aclosing(conversation(self._verification.converse, _Arrivals(reading, self.traffic))) as answers:
                     async for data in answers:
                         await context.write(data)
+                        self.traffic.bytes_down += len(data)
+                        self.traffic.messages_down += 1
         except Exception as error:
             if patience.expired():
                 return DrainingError("the verifier is shutting down; open the session elsewhere with its committed tokens")
@@ -131,8 +135,9 @@ class Service:
 class _Arrivals:
     """One call's messages as bytes, until the device has no more to say."""
 
-    def __init__(self, reading: Reading[Any]) -> None:
+    def __init__(self, reading: Reading[Any], traffic: Traffic) -> None:
         self._reading = reading
+        self._traffic = traffic
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -144,6 +149,8 @@ class _Arrivals:
             raise StopAsyncIteration from None
         if data is EOF:
             raise StopAsyncIteration
+        self._traffic.bytes_up += len(data)
+        self._traffic.messages_up += 1
         return bytes(data)
 
 

@@ -6,7 +6,7 @@ It decides nothing that a setting could, and knows no command line.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from airdraft.models.configuration import read_json
 from airdraft.models.progress import Progress
 from airdraft.settings import ModelSettings, Settings
 from airdraft.transport import Transport
+from cloud.seams import Target
 from cloud.server import Server, ServerSettings
 from cloud.service import Verification
 from cloud.settings import VerifierSettings
@@ -39,6 +40,9 @@ class CloudSettings(Settings):
 
     verifier: VerifierSettings = VerifierSettings()
     server: ServerSettings = ServerSettings()
+
+
+OpenTarget = Callable[[Path, VerifierSettings], Target]
 
 
 @dataclass(slots=True)
@@ -107,20 +111,31 @@ def load_model(settings: ModelSettings, progress: Progress | None = None) -> tup
 # --- the cloud's side
 
 
-def build_cloud(settings: CloudSettings, progress: Progress | None = None) -> Cloud:
-    """Load the target and put a verifier and a server before it. Raises SettingsError or ModelError."""
-    from cloud.target import TransformersTarget  # here, so that what needs no target never loads torch
+def build_cloud(settings: CloudSettings, progress: Progress | None = None, open_target: OpenTarget | None = None) -> Cloud:
+    """Load the target and put a verifier and a server before it. `open_target` is for a target that is more than a model in this process.
 
+    Raises SettingsError or ModelError.
+    """
     if settings.verifier.model is None:
         raise SettingsError("no model to serve: set verifier.model.model, or pass --model.")
-    folder, model = load_model(settings.verifier.model, progress)
+    folder = model_store.ensure(settings.verifier.model.model, progress)
     verifier_settings = _fitted(settings.verifier, folder)
-    target = TransformersTarget(model, verifier_settings.slots, verifier_settings.context)
+    target = (open_target or open_whole)(folder, verifier_settings)
     clock = WallClock("target")
     digest = model_store.tokenizer_digest(folder)
     name = _public_name(settings.verifier.model.model)
     verifier = Verifier(target, name, digest, clock, verifier_settings)
     return Cloud(verifier, build_server(verifier, settings.server), clock, name, verifier_settings.context)
+
+
+def open_whole(folder: Path, settings: VerifierSettings) -> Target:
+    """The model of a folder as a target in this process. Raises SettingsError or ModelError."""
+    from cloud.target import TransformersTarget  # here, so that what needs no target never loads torch
+
+    if settings.model is None:
+        raise SettingsError("no model to serve: set verifier.model.model.")
+    set_threads(settings.model.threads)
+    return TransformersTarget(model_store.load_model(folder, settings.model), settings.slots, settings.context)
 
 
 def build_server(verification: Verification, settings: ServerSettings) -> Server:

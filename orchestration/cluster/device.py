@@ -1,0 +1,193 @@
+"""One device of a cluster: a drafter, the link it is behind, and one response at a time from the verifier that the directory assigns."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from airdraft.clock import WallClock
+from airdraft.errors import UnavailableError
+from airdraft.messages import Contract
+from airdraft.transport import Transport
+from edge.grpc_transport import GrpcSettings, GrpcTransport
+from edge.link_meter import LinkMeter
+from edge.replicas import Replicas
+from edge.seams import Drafter, Token
+from edge.session import Session
+from edge.settings import DeviceSettings
+from edge.statistics import ResponseStatistics
+from orchestration.assembly import build_session
+from orchestration.cluster.reports import DeviceReport
+from orchestration.cluster.shaped_way import ShapedWay
+from orchestration.link import LinkSettings
+
+ASK_AGAIN_S = 0.25
+TELL_DEADLINE_S = 10.0
+
+
+class Desk(Protocol):
+    """The directory, as a device reaches it."""
+
+    async def assign(self) -> Sequence[str]:
+        """Where the next response shall go, best first."""
+        ...
+
+    async def report_device(self, report: DeviceReport) -> None:
+        """How a device is."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DevicePlan:
+    """What one device is to be."""
+
+    name: str
+    settings: DeviceSettings
+    node: str
+    link: LinkSettings | None = None
+    is_tls: bool = False
+    root_certificates: Path | None = None
+    report_s: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One whole response: its tokens, all of them verified, and what it cost."""
+
+    tokens: tuple[int, ...]
+    statistics: ResponseStatistics
+
+
+class ClusterDevice:
+    """A device. Responses queue; each goes where the directory says when its turn comes, and elsewhere when that verifier is lost."""
+
+    def __init__(self, plan: DevicePlan, drafter: Drafter, desk: Desk) -> None:
+        self.plan = plan
+        self._drafter = drafter
+        self._desk = desk
+        self._clock = WallClock(plan.name)
+        self._meter = LinkMeter()
+        self._incarnation = secrets.token_hex(8)
+        self._replicas: Replicas | None = None
+        self._turn = asyncio.Lock()
+        self._session: Session | None = None
+        self._last = ResponseStatistics()
+        self._counts: Counter[str] = Counter()
+        self._reporting: asyncio.Task[None] | None = None
+
+    async def start(self) -> DeviceReport:
+        """Report from now on; the first report."""
+        await self._tell()
+        self._reporting = asyncio.create_task(self._keep_telling(), name="reports")
+        return self.report()
+
+    def report(self) -> DeviceReport:
+        """How it is now."""
+        return DeviceReport(
+            name=self.plan.name,
+            incarnation=self._incarnation,
+            node=self.plan.node,
+            process_id=os.getpid(),
+            link=self.plan.link.name if self.plan.link else "—",
+            drafter=_drafter_name(self.plan.settings),
+            is_answering=self._turn.locked(),
+            replica=self._replicas.current if self._replicas else "",
+            counts=dict(self._counts),
+        )
+
+    @property
+    def last(self) -> ResponseStatistics:
+        """What the response at work, or the last one, costs so far."""
+        return self._last
+
+    async def stream(self, contract: Contract, settings: DeviceSettings | None = None) -> AsyncGenerator[Token, None]:
+        """One response's tokens as they come. `settings` replace the device's own, but for its drafter. Raises as `Session.generate`."""
+        async with self._turn:
+            replicas = await self._assigned()
+            session = build_session(settings or self.plan.settings, self._drafter, replicas, self._clock, self._meter)
+            try:
+                async with aclosing(session.generate(contract)) as tokens:
+                    async for token in tokens:
+                        self._last = session.statistics
+                        yield token
+                self._counts["responses"] += 1
+            except Exception:
+                self._counts["failures"] += 1
+                raise
+            finally:
+                self._last = session.statistics
+                self._count(session.statistics)
+
+    async def answer(self, contract: Contract, settings: DeviceSettings | None = None) -> Answered:
+        """One whole response."""
+        ids: dict[int, int] = {}
+        async with aclosing(self.stream(contract, settings)) as tokens:
+            async for token in tokens:
+                if token.verified:
+                    ids[token.position] = token.id
+        return Answered(tuple(ids[position] for position in sorted(ids)), self._last)
+
+    async def stop(self) -> None:
+        """Hang up and end. Safe to call again."""
+        if self._reporting is not None:
+            self._reporting.cancel()
+            await asyncio.wait({self._reporting})
+        if self._replicas is not None:
+            await self._replicas.close()
+        self._clock.close()
+
+    async def _assigned(self) -> Replicas:
+        """The verifiers to go to, in the directory's order. Raises UnavailableError when there are none for too long."""
+        addresses = await self._ask_until_somebody_serves()
+        if self._replicas is None:
+            self._replicas = Replicas(addresses, self._connect, self._desk.assign)
+        else:
+            await self._replicas.prefer(addresses)
+        return self._replicas
+
+    async def _ask_until_somebody_serves(self) -> Sequence[str]:
+        patience_s = self.plan.settings.patience_s
+        try:
+            async with asyncio.timeout(patience_s):
+                while not (addresses := await self._desk.assign()):
+                    await asyncio.sleep(ASK_AGAIN_S)
+                return addresses
+        except TimeoutError:
+            raise UnavailableError(
+                f"{self.plan.name} found no verifier that serves within {patience_s:g} s. See `airdraft status`."
+            ) from None
+
+    def _connect(self, address: str) -> Transport:
+        if self.plan.link is not None:
+            return ShapedWay(address, self.plan.link)
+        certificates = self.plan.root_certificates
+        return GrpcTransport(address, GrpcSettings(tls=self.plan.is_tls, root_certificates=certificates if self.plan.is_tls else None))
+
+    def _count(self, statistics: ResponseStatistics) -> None:
+        for name in ("tokens", "rounds", "drafted", "accepted", "reconnects", "draft_s", "draft_steps"):
+            self._counts[name] += getattr(statistics, name)
+        for name in ("bytes_up", "bytes_down", "messages_up", "messages_down"):
+            self._counts[name] += getattr(statistics.traffic, name)
+
+    async def _keep_telling(self) -> None:
+        while True:
+            await asyncio.sleep(self.plan.report_s)
+            await self._tell()
+
+    async def _tell(self) -> None:
+        """Report. Whatever keeps the directory away, it is told again next time."""
+        with suppress(Exception):
+            async with asyncio.timeout(TELL_DEADLINE_S):
+                await self._desk.report_device(self.report())
+
+
+def _drafter_name(settings: DeviceSettings) -> str:
+    drafter = settings.drafter
+    return f"{drafter.kind}:{Path(drafter.model.model).name}" if drafter.model else drafter.kind
