@@ -71,7 +71,7 @@ class Cell:
 
     def _settings(self, scenario: Scenario) -> dict[str, Any]:
         values = scenario.model_dump(mode="json", exclude=UNIMPORTANT)
-        named: dict[str, Any] = _replaced(values, self.file_digests)
+        named: dict[str, Any] = renamed(values, self.file_digests)
         return named
 
 
@@ -102,14 +102,15 @@ def digest_files(scenario: Scenario, known: dict[str, str]) -> dict[str, str]:
 
 def moved(scenario: Scenario, places: Mapping[str, Path]) -> Scenario:
     """The scenario with its files elsewhere: on another machine they lie where `places` says."""
-    return Scenario.parse(_replaced(scenario.model_dump(mode="json"), {path: str(place) for path, place in places.items()}))
+    return Scenario.parse(renamed(scenario.model_dump(mode="json"), {path: str(place) for path, place in places.items()}))
 
 
-def _replaced(value: Any, names: Mapping[str, str]) -> Any:
+def renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """Plain values in which every string that `names` knows is replaced."""
     if isinstance(value, dict):
-        return {key: _replaced(item, names) for key, item in value.items()}
+        return {key: renamed(item, names) for key, item in value.items()}
     if isinstance(value, list):
-        return [_replaced(item, names) for item in value]
+        return [renamed(item, names) for item in value]
     return names.get(value, value) if isinstance(value, str) else value
 
 

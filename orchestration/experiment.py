@@ -13,7 +13,7 @@ from typing import Any
 from airdraft import __version__
 from airdraft.journal import Header, JournalWriter, ResponseRecord
 from orchestration import baselines, link, metrics
-from orchestration.cell import Cell, Kind
+from orchestration.cell import Cell, Kind, renamed
 from orchestration.fleet import Fleet, FleetResult, Response
 from orchestration.link.channel import LinkState
 from orchestration.material import Material
@@ -82,7 +82,9 @@ def _machines(scenario: Scenario) -> tuple[MachineProfile, MachineProfile]:
 
 
 def _identity(cell: Cell) -> dict[str, Any]:
-    settings = cell.scenario.model_dump(mode="json", exclude={"grid", "sweep"})
+    settings = renamed(
+        cell.scenario.model_dump(mode="json", exclude={"grid", "sweep"}), {path: Path(path).name for path in cell.file_digests}
+    )
     return {
         "cell": cell.key,
         "environment": cell.environment,

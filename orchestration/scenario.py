@@ -7,6 +7,7 @@ answer.
 from __future__ import annotations
 
 import copy
+import json
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -148,10 +149,11 @@ def read_scenario(path: Path) -> Scenario:
 
 
 def read_values(path: Path) -> dict[str, Any]:
-    """The file's plain values, its paths made absolute. Raises SettingsError when it cannot be read."""
+    """The file's plain values (TOML, or JSON by its name), its paths made absolute. Raises SettingsError when it cannot be read."""
     try:
-        values = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        text = path.read_text()
+        values: dict[str, Any] = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except (OSError, ValueError) as error:  # both formats' errors, and bytes that are no text, are ValueErrors
         raise SettingsError(f"{path}: {error}. Expected a readable TOML file.") from error
     values.setdefault("name", path.stem)
     return absolute(values, path.parent.resolve())
@@ -168,6 +170,25 @@ def absolute(values: dict[str, Any], folder: Path) -> dict[str, Any]:
             if isinstance(options, list):
                 grid[key] = [_absolute_option(key, option, folder) for option in options]
     return result
+
+
+def changed(values: dict[str, Any], changes: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A copy with other values at dotted keys; relative paths among them count from `folder`. Raises SettingsError."""
+    result = copy.deepcopy(values)
+    for key, value in changes.items():
+        put(result, key, _absolute_option(key, value, folder))
+    return result
+
+
+def put(plain: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set the value at a dotted key in place. Raises SettingsError when the way there leads through a value that is no table."""
+    *path, last = dotted.split(".")
+    holder: Any = plain
+    for step in path:
+        holder = holder.setdefault(step, {})
+        if not isinstance(holder, dict):
+            raise SettingsError(f"{dotted!r} cannot be set, since {step!r} is a value, not a table. Correct the key.")
+    holder[last] = copy.deepcopy(value)
 
 
 def _absolute_option(key: str, option: Any, folder: Path) -> Any:

@@ -53,7 +53,7 @@ IDENTITY = (
     Column("best_fixed", TRUTH, "of its environment's rows of this kind, the fixed draft length with the least time per output token"),
     Column("simulated", TRUTH, "on a virtual clock with profiles for machines; else measured in real time"),
     Column("axes", TEXT, "JSON: the grid's dotted keys and this cell's values"),
-    Column("settings", TEXT, "JSON: the whole scenario of this cell, enough to run it again"),
+    Column("settings", TEXT, "JSON: the whole scenario of this cell; files by their names, whose digests stand in run.json"),
     Column("version", TEXT, "of airdraft"),
 )
 

@@ -13,13 +13,16 @@ from orchestration.cli import DEBUG_VARIABLE
 from orchestration.cli.chat import chat
 from orchestration.cli.demo import demo
 from orchestration.cli.doctor import doctor
+from orchestration.cli.down import down
 from orchestration.cli.generate import generate
 from orchestration.cli.link import link
 from orchestration.cli.models import application as models
 from orchestration.cli.serve import serve
 from orchestration.cli.simulate import simulate
+from orchestration.cli.status import status
 from orchestration.cli.submit import submit
 from orchestration.cli.sweep import sweep
+from orchestration.cli.up import up
 
 application = typer.Typer(
     name="airdraft",
@@ -53,6 +56,9 @@ application.command()(generate)
 application.command()(chat)
 application.command()(link)
 application.command()(doctor)
+application.command()(up)
+application.command()(status)
+application.command()(down)
 application.command()(simulate)
 application.command()(sweep)
 application.command()(submit)

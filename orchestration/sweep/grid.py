@@ -11,7 +11,7 @@ from typing import Any
 from airdraft.errors import SettingsError
 from orchestration import baselines
 from orchestration.cell import Cell, Kind, canonical, digest_files, kind_of
-from orchestration.scenario import Baseline, Scenario, check_files
+from orchestration.scenario import Baseline, Scenario, check_files, put
 
 LARGEST_GRID = 100_000
 Longest = Callable[[Scenario], int]
@@ -63,19 +63,9 @@ def _at(values: dict[str, Any], axes: dict[str, Any], source: str) -> Scenario:
     """The scenario at one place of the grid."""
     plain = copy.deepcopy({key: value for key, value in values.items() if key not in ("grid", "sweep")})
     for key, value in axes.items():
-        _put(plain, key, value)
+        put(plain, key, value)
     where = ", ".join(f"{key} = {value!r}" for key, value in axes.items())
     return Scenario.parse(plain, f"{source}, grid at {where}" if axes else source)
-
-
-def _put(plain: dict[str, Any], dotted: str, value: Any) -> None:
-    *path, last = dotted.split(".")
-    holder: Any = plain
-    for step in path:
-        holder = holder.setdefault(step, {})
-        if not isinstance(holder, dict):
-            raise SettingsError(f"grid: {dotted!r} cannot be set, since {step!r} is a value, not a table. Correct the key.")
-    holder[last] = copy.deepcopy(value)
 
 
 def _baselines(base: Scenario, scenario: Scenario, longest_draft: Longest) -> Iterator[tuple[Kind, Scenario]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -43,25 +44,24 @@ class RayTasks:
         self._ray.shutdown()
 
     def run(self, batches: Sequence[Batch]) -> Iterator[list[Finished]]:
-        """See `Executor.run`. A batch whose worker dies is run again cell by cell, so that only the culprit fails."""
+        """See `Executor.run`. A batch whose worker dies is run again cell by cell, so that only the culprit fails.
+
+        What is under way when this is given up ends with the connection.
+        """
         waiting = deque(batches)
         running: dict[Any, Batch] = {}
-        try:
-            while waiting or running:
-                while waiting and len(running) < AHEAD * self.workers:
-                    batch = waiting.popleft()
-                    running[self._task.remote(batch, self._sent, __version__)] = batch
-                done, _ = self._ray.wait(list(running), num_returns=1)
-                for reference in done:
-                    batch = running.pop(reference)
-                    finished = self._result(reference, batch)
-                    if finished is None:
-                        waiting.extendleft(singles(batch))
-                    else:
-                        yield finished
-        finally:
-            for reference in running:
-                self._ray.cancel(reference, force=True)
+        while waiting or running:
+            while waiting and len(running) < AHEAD * self.workers:
+                batch = waiting.popleft()
+                running[self._task.remote(batch, self._sent, __version__)] = batch
+            done, _ = self._ray.wait(list(running), num_returns=1)
+            for reference in done:
+                batch = running.pop(reference)
+                finished = self._result(reference, batch)
+                if finished is None:
+                    waiting.extendleft(singles(batch))
+                else:
+                    yield finished
 
     def _result(self, reference: Any, batch: Batch) -> list[Finished] | None:
         """What became of a batch; None when it must be taken apart."""
@@ -91,6 +91,7 @@ def demand_ray() -> ModuleType:
         raise SettingsError(
             f'this needs Ray, which cannot be imported ({error}). Install it with: pip install "airdraft[cluster]", or run with --local.'
         ) from error
+    logging.getLogger("ray").setLevel(logging.WARNING)
     module: ModuleType = ray
     return module
 

@@ -86,11 +86,8 @@ def run_sweep(path: Path, runs: Path, where: Where, progress: Progress | None = 
     Raises SettingsError for an impossible cell before anything runs; cells that fail on their own are in the outcome.
     """
     progress = progress or Silent()
-    values = read_values(path)
-    materials = Materials()
-    cells = expand(values, str(path), lambda scenario: materials.of(scenario).longest_draft)
-    for cell in cells:
-        prepare(cell, materials.of(cell.scenario))
+    values, materials = read_values(path), Materials()
+    cells = checked(values, str(path), materials)
     scenario = Scenario.parse(values, str(path))
     directory = RunDirectory(runs / scenario.name)
     directory.create(_about(scenario, values, cells, materials), cells)
@@ -103,6 +100,19 @@ def run_sweep(path: Path, runs: Path, where: Where, progress: Progress | None = 
     finally:
         outcome.rows = directory.conclude(cells, outcome.failures)
     return outcome
+
+
+def check_sweep(path: Path) -> int:
+    """How many cells there are. Raises SettingsError for an impossible one."""
+    return len(checked(read_values(path), str(path), Materials()))
+
+
+def checked(values: dict[str, Any], source: str, materials: Materials) -> tuple[Cell, ...]:
+    """All cells of a sweep's plain values. Raises SettingsError for an impossible one."""
+    cells = expand(values, source, lambda scenario: materials.of(scenario).longest_draft)
+    for cell in cells:
+        prepare(cell, materials.of(cell.scenario))
+    return cells
 
 
 def _run(cells: Sequence[Cell], journals: bool, where: Where, directory: RunDirectory, outcome: Outcome, progress: Progress) -> None:
