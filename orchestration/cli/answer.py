@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Protocol
 
 from airdraft.messages import Contract
-from edge.session import Session
+from edge.seams import Token
+from edge.statistics import ResponseStatistics
 from orchestration.assembly import Language
 from orchestration.cli.printing import Printer, feed
 from orchestration.cli.summary import Response, finish_of
 from orchestration.cli.transcript import Transcript
 
 
+class Responding(Protocol):
+    """What gives the response: a session here, or one at a cluster's device."""
+
+    statistics: ResponseStatistics
+
+    def generate(self, contract: Contract) -> AsyncGenerator[Token, None]:
+        """The response's tokens as they come."""
+        ...
+
+
 class Answer:
     """Runs one response. After `run`, also when it was cancelled or failed, `response` says what came of it."""
 
-    def __init__(self, session: Session, contract: Contract, language: Language, printer: Printer, *, verified_only: bool = True) -> None:
+    def __init__(
+        self, session: Responding, contract: Contract, language: Language, printer: Printer, *, verified_only: bool = True
+    ) -> None:
         self.tokens: list[int] = []  # verified ones
         self._session = session
         self._contract = contract

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,11 +16,12 @@ from orchestration.cli import options
 if TYPE_CHECKING:
     from orchestration.assembly import Device
     from orchestration.cli.answer import Answer
+    from orchestration.cluster.remote_device import RemoteDevice
 
 
 def generate(
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The prompt; - reads it from standard input.")],
-    cloud: options.Cloud,
+    cloud: options.CloudOrNot = None,
     drafter: options.Drafter = None,
     draft_length: options.DraftLength = None,
     schedule: options.Schedule = None,
@@ -41,26 +42,36 @@ def generate(
     tls: options.Tls = None,
     root_certificates: options.RootCertificates = None,
     settings: options.SettingsFile = None,
+    on_cluster: Annotated[bool, typer.Option("--on-cluster", help="Let a device of the cluster that is up on Ray answer.")] = False,
+    cluster_device: Annotated[
+        str | None, typer.Option("--cluster-device", metavar="NAME", help="Which one.", show_default="one that is idle")
+    ] = None,
+    address: options.RayAddress = None,
 ) -> None:
     """Answer a prompt: draft here, have it verified by the cloud. Text goes to standard output, its cost to standard error.
 
     With --json each line is an object with a "type": "token" (id, position, origin, verified, text), "rest" (text that no token
     completed), "error" (code, message), and last "summary".
     """
-    from orchestration.cli.connection import Way, connected
+    from orchestration.cli.connection import At, Way, connected, connected_on_cluster
 
     flags = options.DeviceFlags(
         drafter, draft_length, schedule, rule, rule_parameter, temperature, top_k, top_p, seed, max_new_tokens, fallback, dtype, device,
         threads, settings,
     )  # fmt: skip
     chosen = options.device_settings(flags)
+    way: AbstractContextManager[tuple[asyncio.Runner, Device | RemoteDevice]]
     text = _read(prompt)
     errors = Console(stderr=True, highlight=False)
-    with _errors_as_json(as_json), connected(chosen, Way(cloud, tls, root_certificates, tokenizer), errors) as (runner, here):
+    if on_cluster:
+        way = connected_on_cluster(flags, At(address, cluster_device, tokenizer))
+    else:
+        way = connected(chosen, Way(_required(cloud), tls, root_certificates, tokenizer), errors)
+    with _errors_as_json(as_json), way as (runner, here):
         _answer(runner, here, here.language.prompt(text, raw), as_json, errors)
 
 
-def _answer(runner: asyncio.Runner, device: Device, prompt: tuple[int, ...], as_json: bool, errors: Console) -> None:
+def _answer(runner: asyncio.Runner, device: Device | RemoteDevice, prompt: tuple[int, ...], as_json: bool, errors: Console) -> None:
     from orchestration.cli import summary
     from orchestration.cli.answer import Answer
     from orchestration.cli.printing import Coloured, JsonLines, Plain, legend
@@ -93,6 +104,14 @@ def _summarise(answer: Answer, errors: Console) -> None:
     note = {"stop_token": "", "interrupted": "interrupted", "failed": "cut short"}.get(response.finish, f"ended by {response.finish}")
     errors.print(f"\n{note}" if note else "", style="yellow")
     errors.print(summary.table({"": response.statistics}))
+
+
+def _required(cloud: str | None) -> str:
+    from airdraft.errors import SettingsError
+
+    if cloud is None:
+        raise SettingsError("Missing option '--cloud': name a verifier with --cloud HOST:PORT, or use --on-cluster.")
+    return cloud
 
 
 def _read(prompt: str) -> str:

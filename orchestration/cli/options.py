@@ -18,6 +18,7 @@ DEFAULT_DRAFTER = "model:qwen2.5-coder-0.5b"
 DRAFTER_KINDS = ("model:NAME", "lookup", "none", "random")
 
 Cloud = Annotated[str, typer.Option("--cloud", envvar="AIRDRAFT_CLOUD", metavar="HOST:PORT", help="The verifier.")]
+CloudOrNot = Annotated[str | None, typer.Option("--cloud", envvar="AIRDRAFT_CLOUD", metavar="HOST:PORT", help="The verifier.")]
 Drafter = Annotated[
     str | None,
     typer.Option("--drafter", metavar="KIND", help="model:NAME, lookup, or none (the target's token alone).", show_default=DEFAULT_DRAFTER),
@@ -55,6 +56,10 @@ Tls = Annotated[
 RootCertificates = Annotated[
     Path | None, typer.Option("--root-certificates", metavar="FILE", help="PEM file to trust instead of the system's certificates.")
 ]
+RayAddress = Annotated[
+    str | None, typer.Option("--address", metavar="HOST:PORT", help="The Ray cluster; default: RAY_ADDRESS, or Ray on this machine.")
+]
+Grace = Annotated[float, typer.Option("--grace", metavar="SECONDS", help="How long running responses may go on before they move.")]
 SettingsFile = Annotated[Path | None, typer.Option("--settings", metavar="FILE.toml", help="Settings; a flag wins over the file.")]
 
 
@@ -93,6 +98,15 @@ def device_settings(flags: DeviceFlags) -> DeviceSettings:
     stopping.build(settings)
     rules.parameters(settings.rule_choice)
     return settings
+
+
+def over_device_settings(base: DeviceSettings, flags: DeviceFlags) -> DeviceSettings:
+    """The settings of a device that is there already, with the file's and the flags' over them, but for its drafter."""
+    values = base.model_dump(exclude_unset=True)
+    given = device_settings(flags).model_dump(exclude_unset=True)
+    given.pop("drafter", None)
+    _merge(values, given)
+    return type(base).parse(values, "options")
 
 
 def _from_flags(flags: DeviceFlags) -> dict[str, Any]:

@@ -174,8 +174,12 @@ class DeviceActor:
         """What the last response cost."""
         return self._started().last
 
+    def hang_up(self) -> None:
+        """End the response at work after its next token."""
+        self._started().hang_up()
+
     def stop(self) -> None:
-        """Hang up."""
+        """Hang up, and end."""
         self._loop.run(self._started().stop(), STOP_S)
 
     async def _start(self) -> DeviceReport:

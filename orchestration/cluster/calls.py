@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from airdraft.errors import AirdraftError, DeadlineError, InternalError, UnavailableError
@@ -38,11 +39,18 @@ def result(asked: Any, within_s: float, who: str) -> Any:
 
     UnavailableError when the actor is gone, DeadlineError when it is slow, InternalError for a fault of its own.
     """
-    ray = require_ray()
     if asked is None:
         raise UnavailableError(f"{who} is gone. See: airdraft status")
+    with in_our_words(who, within_s):
+        return require_ray().get(asked, timeout=within_s)
+
+
+@contextmanager
+def in_our_words(who: str, within_s: float = 0.0) -> Iterator[None]:
+    """What Ray raises in the block, as `result` raises it."""
+    ray = require_ray()
     try:
-        return ray.get(asked, timeout=within_s)
+        yield
     except ray.exceptions.GetTimeoutError as error:
         raise DeadlineError(f"{who} was not there within {within_s:g} s.") from error
     except ray.exceptions.RayTaskError as error:

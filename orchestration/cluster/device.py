@@ -20,7 +20,6 @@ from edge.grpc_transport import GrpcSettings, GrpcTransport
 from edge.link_meter import LinkMeter
 from edge.replicas import Replicas
 from edge.seams import Drafter, Token
-from edge.session import Session
 from edge.settings import DeviceSettings
 from edge.statistics import ResponseStatistics
 from orchestration.assembly import build_session
@@ -77,7 +76,7 @@ class ClusterDevice:
         self._incarnation = secrets.token_hex(8)
         self._replicas: Replicas | None = None
         self._turn = asyncio.Lock()
-        self._session: Session | None = None
+        self._is_hung_up = False
         self._last = ResponseStatistics()
         self._counts: Counter[str] = Counter()
         self._reporting: asyncio.Task[None] | None = None
@@ -110,6 +109,7 @@ class ClusterDevice:
     async def stream(self, contract: Contract, settings: DeviceSettings | None = None) -> AsyncGenerator[Token, None]:
         """One response's tokens as they come. `settings` replace the device's own, but for its drafter. Raises as `Session.generate`."""
         async with self._turn:
+            self._is_hung_up = False
             replicas = await self._assigned()
             session = build_session(settings or self.plan.settings, self._drafter, replicas, self._clock, self._meter)
             try:
@@ -117,6 +117,8 @@ class ClusterDevice:
                     async for token in tokens:
                         self._last = session.statistics
                         yield token
+                        if self._is_hung_up:
+                            return
                 self._counts["responses"] += 1
             except Exception:
                 self._counts["failures"] += 1
@@ -133,6 +135,10 @@ class ClusterDevice:
                 if token.verified:
                     ids[token.position] = token.id
         return Answered(tuple(ids[position] for position in sorted(ids)), self._last)
+
+    def hang_up(self) -> None:
+        """End the response at work after its next token."""
+        self._is_hung_up = True
 
     async def stop(self) -> None:
         """Hang up and end. Safe to call again."""
