@@ -14,7 +14,6 @@ from airdraft.messages import Contract
 from airdraft.settings import ModelSettings, Sampling
 from cloud.seams import Target
 from cloud.settings import VerifierSettings
-from cloud.target import TransformersTarget
 from edge import schedules
 from edge.seams import Drafter
 from edge.settings import DeviceSettings
@@ -74,29 +73,38 @@ def frequent_token() -> int:
 
 
 @cache
-def live_models() -> tuple[TransformersTarget, TransformersTarget]:
-    """Target and drafter, apart from those that recorded."""
-    loaded = load_pair(settings(batch=4))[0]
-    return loaded.target, loaded.drafter
+def live_pair() -> Pair:
+    """Apart from the one that recorded."""
+    return load_pair(settings(batch=4))[0]
 
 
 def live(draft_length: int, contracts: Sequence[Contract], schedule: str = "sequential") -> list[ResponseRecord]:
-    """Real models, one device after the other's response."""
-    target, model = live_models()
-    return run(_responses(target, InvariantDrafter(model), draft_length, contracts, schedule))
+    """Real models behind a verifier and a device."""
+    return live_with(live_pair(), draft_length, contracts, schedule)
+
+
+def live_with(pair: Pair, draft_length: int, contracts: Sequence[Contract], schedule: str = "sequential") -> list[ResponseRecord]:
+    """The same with another pair."""
+    return responses(pair.target, InvariantDrafter(pair.drafter), draft_length, contracts, schedule)
 
 
 def replayed(recording: Recording, draft_length: int, contracts: Sequence[Contract], schedule: str = "sequential") -> list[ResponseRecord]:
-    """The same, from a recording."""
+    """The same from a recording."""
     repertoire = Repertoire([recording])
-    return run(_responses(RecordedTarget(repertoire, 4, 512), RecordedDrafter(repertoire), draft_length, contracts, schedule))
+    return responses(RecordedTarget(repertoire, 4, 512), RecordedDrafter(repertoire), draft_length, contracts, schedule)
+
+
+def responses(
+    target: Target, drafter: Drafter, draft_length: int, contracts: Sequence[Contract], schedule: str = "sequential"
+) -> list[ResponseRecord]:
+    """One device's responses, one after the other, in virtual time."""
+    return run(_responses(Served(target, contracts[0].model, contracts[0].tokenizer_digest), drafter, draft_length, contracts, schedule))
 
 
 async def _responses(
-    target: Target, drafter: Drafter, draft_length: int, contracts: Sequence[Contract], schedule: str
+    served: Served, drafter: Drafter, draft_length: int, contracts: Sequence[Contract], schedule: str
 ) -> list[ResponseRecord]:
-    served = Served(target, contracts[0].model, contracts[0].tokenizer_digest)
-    verifier = SimulatedVerifier(served, SERVER, VerifierSettings(slots=4, context=512))
+    verifier = SimulatedVerifier(served, SERVER, VerifierSettings(slots=4, context=served.target.capacity))
     policy = Policy(drafter, Fixed(draft_length), schedules.build(schedule), DeviceSettings())
     device = SimulatedDevice("device", policy, PHONE, Air(build(LinkSettings(preset="5g")), seed=3), verifier.entry)
     try:

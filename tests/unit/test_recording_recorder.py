@@ -13,7 +13,7 @@ from edge.drafters.causal_model import CausalModel
 from orchestration.recording import recorder
 from orchestration.recording.invariant_drafter import InvariantDrafter
 from orchestration.recording.recording import read_recording
-from tests.recorded_pair import GREEDY, PROMPTS, SEEDED, frequent_token, live_models, pair, recorded, settings, sources
+from tests.recorded_pair import GREEDY, PROMPTS, SEEDED, frequent_token, live_pair, pair, recorded, settings, sources
 from tests.tiny_pair import VOCABULARY
 
 
@@ -30,7 +30,7 @@ def drafted(drafter, contract, prefix, count):
 @pytest.mark.parametrize("stops", [False, True], ids=["no stop token", "a frequent stop token"])
 def test_recorded_drafts_are_what_the_drafter_drafts_from_each_position(sampling, stops):
     recording = recorded(sampling, (frequent_token(),) if stops else ())
-    drafter = InvariantDrafter(live_models()[1])
+    drafter = InvariantDrafter(live_pair().drafter)
     for entry in recording.entries[:2]:
         contract = recording.contract(entry)
         for position in range(len(entry.prompt), len(entry.text)):
@@ -43,7 +43,7 @@ def test_recorded_drafts_are_what_the_drafter_drafts_from_each_position(sampling
 
 
 def test_recorded_responses_are_the_targets_own_with_its_certainty():
-    target = live_models()[0]
+    target = live_pair().target
     entry = recorded().entries[1]
     rows = target.forward([Block(0, 0, entry.text[:-1], len(entry.response))])[0].logits
     assert entry.response == tuple(np.argmax(rows, axis=1).tolist())
