@@ -26,6 +26,7 @@ class ConnectionSettings(Settings):
 
     framing: Framing = Framing()
     open_round_trips: int = Field(2, ge=0, le=8, description="before a new connection carries a message: TCP 1 and TLS 1.3 1")
+    handling_s: float = Field(0.0, ge=0, le=60, description="what both ends spend on a message: encoding, sockets, event loops")
 
 
 @dataclass(slots=True)
@@ -108,6 +109,7 @@ class _Connection:
         self.transport = InProcessTransport(link.verifier.converse, link.verifier.describe, self.carry)
         self._framed = link.framed
         self._framing = link.settings.framing
+        self._handling_s = link.settings.handling_s
         self._flows: dict[Direction, Flow] = {
             Direction.UP: link.transit.flow(Leg.UP),
             Direction.DOWN: link.transit.flow(Leg.DOWN),
@@ -122,7 +124,7 @@ class _Connection:
         if math.isinf(passage.arrives_s):
             await loop.create_future()
         arrived = loop.create_future()
-        timer = loop.call_at(passage.arrives_s, _settle, arrived)
+        timer = loop.call_at(passage.arrives_s + self._handling_s, _settle, arrived)
         try:
             await arrived
         finally:

@@ -6,20 +6,25 @@ medians count.
 
 from __future__ import annotations
 
+import os
+import platform
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from importlib import metadata
 from itertools import combinations
 from statistics import median
 
 import numpy as np
 
+from airdraft import __version__
 from airdraft.messages import Contract, RuleChoice
 from cloud import acceptance
 from cloud.seams import Block, Question, Target
 from edge.seams import Drafter
-from orchestration.simulation.profile import Cost, Residuals
+from orchestration.simulation.profile import Cost, MachineProfile, Residuals
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,17 @@ class Point:
     tokens: int  # in all sequences
     sequences: int
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measurable:
+    """What is to be measured; None for what is not. The contract's prompt fills the contexts, over and over."""
+
+    name: str
+    contract: Contract
+    models: str = ""
+    target: Target | None = None
+    drafter: Drafter | None = None
 
 
 @dataclass(slots=True)
@@ -88,6 +104,35 @@ def measure_drafter(drafter: Drafter, contract: Contract, plan: Plan = Plan()) -
         drafter.step()
 
     return _timed([_Trial(count, 1, step, prepared(count)) for count in plan.draft_tokens if count < plan.context], plan)
+
+
+def measured_profile(measurable: Measurable, plan: Plan = Plan()) -> MachineProfile:
+    """This machine's profile, of the target and the drafter that are given. Takes seconds to minutes, as the models do."""
+    text = f"measured by airdraft profile: median of {plan.repetitions}, {plan.context} tokens of context"
+    costs: dict[str, Cost] = {}
+    if measurable.target is not None:
+        verify, prefill = measure_verifier(measurable.target, measurable.contract, plan)
+        costs |= {"verify": best_fit(verify, text), "prefill": best_fit(prefill, text)}
+    if measurable.drafter is not None:
+        costs["draft"] = fit(measure_drafter(measurable.drafter, measurable.contract, plan), text)
+    return MachineProfile(
+        name=measurable.name,
+        machine=f"{platform.machine()} with {os.cpu_count()} cores, {platform.system()}",
+        model=measurable.models,
+        versions=versions(),
+        verify=costs.get("verify"),
+        prefill=costs.get("prefill"),
+        draft=costs.get("draft"),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Of what the figures depend on, as far as it is installed."""
+    found = {"airdraft": __version__, "python": platform.python_version()}
+    for package in ("torch", "transformers", "numpy"):
+        with suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
 
 
 def fit(points: Sequence[Point], text: str, rows_multiple: int = 1) -> Cost:
