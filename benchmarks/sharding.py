@@ -41,7 +41,7 @@ def run(quick: bool) -> Report:
     columns = ("whole", "in two shards", "cost of sharding", *PARTS.values())
     return Report(
         name="sharding",
-        question="Milliseconds of a round's forward, tiny model of two layers in float32: p50 (min-max); and how long rank 0 is in each exchange.",
+        question="Milliseconds of a tiny float32 model's forward for one round: p50 (min-max); and how long rank 0 is in each exchange.",
         columns=("draft length", *columns),
         rows=tuple((str(length), *(found[name].text(1000, 2) for name in columns)) for length, found in spreads.items()),
         figures={f"k{length}_{name}_p50_ms": each.median * 1000 for length, found in spreads.items() for name, each in found.items()},
