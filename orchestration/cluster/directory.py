@@ -13,6 +13,8 @@ from typing import Generic, TypeVar
 from orchestration.cluster.reports import Counts, DeviceReport, DeviceStatus, ReplicaReport, ReplicaStatus, Snapshot, State
 from orchestration.cluster.settings import ClusterSettings
 
+EXPECTED_S = 10.0  # how long a response may take from being sent to a replica to being reported by it
+
 Report = TypeVar("Report", ReplicaReport, DeviceReport)
 
 
@@ -24,13 +26,21 @@ class _Entry(Generic[Report]):
     heard_s: float
     restarts: int = 0
     earlier: Counter[str] = field(default_factory=Counter)  # counts of incarnations that are over
-    expected: int = 0  # responses sent there since it last reported
+    expected: list[float] = field(default_factory=list)  # when responses were sent there that it has not reported as opened
 
     def take(self, report: Report, now_s: float) -> None:
         if report.incarnation != self.report.incarnation:
             self.restarts += 1
             self.earlier.update(self.report.counts)
-        self.report, self.heard_s, self.expected = report, now_s, 0
+            self.expected.clear()
+        arrived = report.counts.get("opened", 0.0) - self.report.counts.get("opened", 0.0)
+        del self.expected[: max(int(arrived), 0)]
+        self.report, self.heard_s = report, now_s
+
+    def expect(self, now_s: float) -> None:
+        """A response is on its way there. One that has not come after a while went elsewhere."""
+        self.expected = [sent_s for sent_s in self.expected if now_s - sent_s < EXPECTED_S]
+        self.expected.append(now_s)
 
     def counts(self) -> Counts:
         total = Counter(self.earlier)
@@ -68,7 +78,7 @@ class Directory:
         addresses = self.addresses()
         for entry in self._replicas.values():
             if addresses and entry.report.address == addresses[0]:
-                entry.expected += 1
+                entry.expect(self._now())
         return addresses
 
     def drop(self, name: str) -> None:
@@ -113,7 +123,7 @@ class Directory:
 def _busyness(entry: _Entry[ReplicaReport]) -> tuple[bool, float, int, str]:
     """Sorts replicas: those with room first, by the share of their places that is taken or about to be, then by the rows that wait."""
     load = entry.report.served.load
-    taken = (load.sessions + entry.expected) / max(load.session_limit, 1)
+    taken = (load.sessions + len(entry.expected)) / max(load.session_limit, 1)
     return taken >= 1, taken, load.queued_rows, entry.report.name
 
 
