@@ -307,7 +307,8 @@ class Side(asyncio.Protocol):
         """No more comes for this side (FIN)."""
         self.is_finished = True
         if self.transport is not None and not self.transport.is_closing():
-            self.transport.write_eof()
+            with contextlib.suppress(OSError):  # reset after its own end: that is not read any more, so this is the first to hear of it
+                self.transport.write_eof()
 
     def close(self) -> None:
         """Close once what was written has left."""

@@ -175,6 +175,22 @@ async def test_a_reset_crosses_the_link(who: str) -> None:
         learns[1].close()
 
 
+async def test_an_upstream_that_died_behind_its_end_does_not_keep_the_connection_for_ever() -> None:
+    """It closed, and then answered what still came with a reset, which nobody hears who has read up to the end already."""
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+    async with far_end() as (far, address), ShapingProxy(address, CLEAR) as proxy:
+        reader, writer = await connect(proxy.address)
+        _, upstream = await far.next()
+        upstream.close()
+        assert await ended(reader) == "finished"
+        writer.write(b"too late")
+        await until(lambda: proxy.counters.up.bytes == 8)
+        writer.close()
+        await until(lambda: proxy.open_connections == 0)
+    assert not faults
+
+
 async def test_an_upstream_that_is_not_there_closes_the_client_at_once_and_the_proxy_goes_on() -> None:
     async with far_end() as (far, address):
         gone = await asyncio.start_server(echo, "127.0.0.1", 0)
