@@ -84,6 +84,34 @@ async def test_a_cut_link_resumes_the_same_session_and_loses_nothing():
         assert (await world.transport().describe()).load.sessions == 0, "a session was left behind instead of resumed"
 
 
+async def test_a_device_that_goes_on_alone_ends_with_the_verified_text():
+    served = Served()
+    contract = served.contract(PROMPT, 1.0, 8, LENGTH)
+    text: list[int] = []  # as shown: a verified token that differs from the one in its place takes away all after it
+    final: list[int] = []
+    alone = 0
+    async with World(served, "lte") as world, asyncio.TaskGroup() as group:
+
+        async def restart() -> None:
+            """Once the device has shown five more tokens by itself, or has drafted all it may."""
+            enough = alone + 5
+            while alone < enough and len(text) < LENGTH - 1:
+                await asyncio.sleep(0.01)
+            await world.restart()
+
+        session = world.session(drafter("model"), draft_length=4, fallback={"then": "alone", "deadline_s": 0.5, "give_up_s": 200})
+        async for token in session.generate(contract):
+            place = token.position - len(PROMPT)
+            text[place:] = [token.id] if text[place : place + 1] != [token.id] else text[place:]
+            alone += not token.verified
+            final += [token.id] * token.verified
+            if token.verified and len(final) == 10:
+                world.kill()
+                group.create_task(restart())
+    assert alone >= 5
+    assert tuple(final) == tuple(text) == reference(served, contract)
+
+
 @pytest.mark.models
 async def test_a_kill_with_a_real_model():
     model = "smollm2-135m"
