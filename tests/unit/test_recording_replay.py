@@ -145,6 +145,8 @@ def test_drafter_proposes_what_was_recorded_from_wherever_it_stands(drafter, num
         assert [step.token for step in steps] == expected.tokens.tolist()
         assert [step.certainty for step in steps] == [expected.certainty(row) for row in range(len(expected))]
         assert [step.position for step in steps] == [len(entry.prompt) + start + row for row in range(len(expected))]
+        drafter.roll_back(len(entry.prompt) + start + 1)
+        assert [drafter.step() for _ in range(len(expected) - 1)] == steps[1:]
     assert drafter.unanswered == 0
 
 
