@@ -97,6 +97,7 @@ class Batcher:
         self._settings = settings
         self._limits = Limits(settings.sessions, settings.max_draft, settings.max_rows, settings.queue_rows)
         self._waiting: list[_Item] = []
+        self._queued_rows = 0
         self._runner: asyncio.Task[None] | None = None
         self._arrived = asyncio.Event()
         self._rhythm = Rhythm()
@@ -107,7 +108,7 @@ class Batcher:
     @property
     def queued_rows(self) -> int:
         """Rows that wait for a forward."""
-        return sum(item.remaining for item in self._waiting)
+        return self._queued_rows
 
     async def submit(self, block: Block, then: Callable[[Rows], Result], progress: Progress) -> Answer[Result]:
         """Feed a block, and answer with what `then` makes of its wanted rows on the compute thread, right after the forward.
@@ -122,6 +123,7 @@ class Batcher:
         now = self._clock.now()
         item = _Item(block, then, progress, asyncio.get_running_loop().create_future(), now)
         self._waiting.append(item)
+        self._queued_rows += item.remaining
         self._rhythm.came(block.slot, now)
         self._arrived.set()
         if self._runner is None:
@@ -153,6 +155,7 @@ class Batcher:
     def _drop_abandoned(self) -> bool:
         """Forget blocks that nobody waits for any more; whether any are left."""
         self._waiting = [item for item in self._waiting if not item.answered.done()]
+        self._queued_rows = sum(item.remaining for item in self._waiting)
         return bool(self._waiting)
 
     async def _gather(self) -> None:
@@ -235,6 +238,7 @@ class Batcher:
             return
         is_last = piece.is_last
         item.fed += len(piece.block.tokens)
+        self._queued_rows -= len(piece.block.tokens)
         item.computed_s += cost.forward_s
         try:
             item.progress(piece.block, cost.share_s)

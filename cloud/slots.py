@@ -135,11 +135,13 @@ class SlotTable:
 
     def _serve(self) -> None:
         """In order of arrival; one who waits for its own slot, still computing for its older stream, holds up nobody."""
+        idle = sum(not slot.pinned for slot in self._slots)
         for waiter in list(self._waiters):
-            if waiter.granted.done():
+            if waiter.granted.done() or not (idle or waiter.session_id in self._by_owner):
                 continue
             hold = self._grant(waiter.session_id, waiter.text)
             if hold is not None:
+                idle -= 1
                 self._waiters.remove(waiter)
                 waiter.granted.set_result(hold)
 
