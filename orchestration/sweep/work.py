@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,8 +12,6 @@ from airdraft.errors import AirdraftError
 from orchestration.cell import Cell, moved
 from orchestration.experiment import prepare, run_cell
 from orchestration.materials import Materials
-
-COLLECT_EVERY = 50_000  # objects: a simulation makes many and few cycles
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +41,6 @@ def run_batch(batch: Batch, places: Mapping[str, Path] | None = None) -> list[Fi
 
     Raises nothing but what ends the process.
     """
-    gc.set_threshold(COLLECT_EVERY)
     return [_run(cell, batch.keep_journals, places or {}) for cell in batch.cells]
 
 
