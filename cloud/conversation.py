@@ -38,7 +38,7 @@ class Parts:
     rounds: Rounds
     counts: VerifierCounts
     draft_limit: Callable[[], int]
-    streams: set[Conversation]  # those that run
+    streams: dict[Conversation, None]  # those that run, in the order of coming
 
 
 class Conversation:
@@ -56,7 +56,7 @@ class Conversation:
     async def answers(self, incoming: AsyncIterator[DeviceMessage]) -> AsyncGenerator[VerifierMessage, None]:
         """The messages to send. Ends in good order, or with the error that ended the stream; closing it early is a cut."""
         self._tasks = [asyncio.create_task(self._read(incoming)), asyncio.create_task(self._work())]
-        self._parts.streams.add(self)
+        self._parts.streams[self] = None
         try:
             while (message := await self._outbox.get()) is not None:
                 yield message
@@ -64,7 +64,7 @@ class Conversation:
             self._parts.counts.errors[error.code] += 1
             raise
         finally:
-            self._parts.streams.discard(self)
+            self._parts.streams.pop(self, None)
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)

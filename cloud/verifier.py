@@ -39,7 +39,7 @@ class Verifier:
         self._limits = Limits(settings.sessions, settings.max_draft, settings.max_rows, settings.queue_rows)
         self._context_limit = min(settings.context, target.capacity)
         rounds = Rounds(self.slots, self.batcher)
-        self._streams: set[Conversation] = set()
+        self._streams: dict[Conversation, None] = {}  # in the order of coming, so that closing ends them in a fixed order
         self._parts = Parts(settings, self.sessions, self.slots, rounds, self.counts, self._draft_limit, self._streams)
 
     def converse(self, incoming: AsyncIterator[DeviceMessage]) -> AsyncGenerator[VerifierMessage, None]:

@@ -13,6 +13,7 @@ from edge.session import Session
 from edge.settings import DeviceSettings
 from orchestration.link.channel import Channel
 from orchestration.link.reports import RadioReports, ReportSettings
+from orchestration.link.window import WindowSettings
 from orchestration.simulation.clock import VirtualClock
 from orchestration.simulation.link import ConnectionSettings, SimulatedLink, VerifierEntry
 from orchestration.simulation.profile import MachineProfile
@@ -36,6 +37,7 @@ class Air:
     seed: int = 0
     connection: ConnectionSettings = field(default_factory=ConnectionSettings)
     reports: ReportSettings | None = None
+    window: WindowSettings | None = None  # TCP's congestion window; None: never a bound
 
 
 class SimulatedDevice:
@@ -44,7 +46,7 @@ class SimulatedDevice:
     def __init__(self, name: str, policy: Policy, machine: MachineProfile, air: Air, verifier: VerifierEntry) -> None:
         self.name = name
         self.clock = VirtualClock(machine)
-        self.link = SimulatedLink(verifier, air.channel, seed=air.seed, settings=air.connection)
+        self.link = SimulatedLink(verifier, air.channel, seed=air.seed, settings=air.connection, window=air.window)
         modem = RadioReports(self.link.transit.state, self.clock.now, air.reports, air.seed) if air.reports else None
         settings = _seeded(policy.settings, air.seed)
         self.session = Session(

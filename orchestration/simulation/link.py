@@ -18,6 +18,7 @@ from airdraft.wire.conversation import Converse
 from orchestration.link.channel import Channel
 from orchestration.link.channel import Direction as Leg
 from orchestration.link.transit import Flow, Transit
+from orchestration.link.window import WindowSettings
 from orchestration.simulation.framing import Framing
 
 
@@ -55,11 +56,19 @@ class SimulatedLink:
     Everything random follows from `seed` and the order of messages.
     """
 
-    def __init__(self, verifier: VerifierEntry, channel: Channel, *, seed: int = 0, settings: ConnectionSettings | None = None) -> None:
+    def __init__(
+        self,
+        verifier: VerifierEntry,
+        channel: Channel,
+        *,
+        seed: int = 0,
+        settings: ConnectionSettings | None = None,
+        window: WindowSettings | None = None,
+    ) -> None:
         self.framed = Framed()
         self.verifier = verifier
         self.settings = settings or ConnectionSettings()
-        self.transit = Transit(channel, seed, origin_s=0.0)
+        self.transit = Transit(channel, seed, window=window)
         self._connection: _Connection | None = None
         self._opening = asyncio.Lock()
         self._closed = False

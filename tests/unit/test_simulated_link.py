@@ -1,14 +1,16 @@
 """Messages on virtual time: what opening, delay, rate and framing cost, and what a cut does."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
 from airdraft.errors import UnavailableError
-from airdraft.messages import Open
+from airdraft.messages import DeviceMessage, Open, VerifierMessage
 from orchestration.link import Conditions
 from orchestration.link.channels.constant import ConstantChannel
-from orchestration.simulation import ConnectionSettings, Framing, SimulatedLink, run
+from orchestration.link.window import WindowSettings
+from orchestration.simulation import ConnectionSettings, Framing, SimulatedLink, VerifierEntry, run
 from tests.hash_target import contract
 from tests.simulated_worlds import simulated_verifier
 
@@ -114,3 +116,26 @@ def test_a_closed_link_opens_nothing() -> None:
 
     with pytest.raises(UnavailableError, match="closed"):
         run(main())
+
+
+@pytest.mark.parametrize(("prompt_tokens", "extra_round_trips"), [(20, 0), (12_000, 1)])
+def test_tcps_window_holds_up_a_long_prompt_and_no_short_one(prompt_tokens: int, extra_round_trips: int) -> None:
+    async def main(window: WindowSettings | None) -> float:
+        arrived: list[float] = []
+
+        async def converse(incoming: AsyncIterator[DeviceMessage]) -> AsyncIterator[VerifierMessage]:
+            async for _ in incoming:
+                arrived.append(asyncio.get_running_loop().time())
+                return
+                yield
+
+        entry = VerifierEntry(converse, simulated_verifier().verifier.describe)
+        one = SimulatedLink(entry, ConstantChannel(Conditions(round_trip_s=0.1)), settings=NONE, window=window)
+        stream = await one.open()
+        await stream.send(Open(contract(prompt=(47,) * prompt_tokens)))
+        await stream.receive()
+        await one.close()
+        return arrived[0]
+
+    small = WindowSettings(initial_bytes=10_000)
+    assert run(main(small)) - run(main(None)) == pytest.approx(0.1 * extra_round_trips)
