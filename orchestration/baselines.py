@@ -11,7 +11,7 @@ from edge.settings import DrafterSettings
 from orchestration.fleet import FleetResult, Response
 from orchestration.link.settings import LinkSettings
 from orchestration.material import Material
-from orchestration.scenario import Scenario
+from orchestration.scenario import RECORDED, Scenario
 from orchestration.simulation import ConnectionSettings, Framing, MachineProfile
 
 LINKLESS = ConnectionSettings(framing=Framing(tls_bytes=0, header_bytes=0), open_round_trips=0)
@@ -23,8 +23,9 @@ def stream(scenario: Scenario) -> Scenario:
 
 
 def sequential(scenario: Scenario, draft_length: int) -> Scenario:
-    """Draft so many tokens, wait for the verdict, repeat."""
-    return _with_device(scenario, schedule="sequential", draft_length=draft_length, stopping="fixed", **PLAIN)
+    """Draft so many tokens, wait for the verdict, repeat. Recordings draft with their own drafter, whatever the scenario drafts with."""
+    drafter = DrafterSettings(kind=RECORDED) if scenario.replayed else scenario.device.drafter
+    return _with_device(scenario, schedule="sequential", drafter=drafter, draft_length=draft_length, stopping="fixed", **PLAIN)
 
 
 def local(scenario: Scenario, draft_length: int) -> Scenario:

@@ -102,7 +102,8 @@ def digest_files(scenario: Scenario, known: dict[str, str]) -> dict[str, str]:
 
 def moved(scenario: Scenario, places: Mapping[str, Path]) -> Scenario:
     """The scenario with its files elsewhere: on another machine they lie where `places` says."""
-    return Scenario.parse(renamed(scenario.model_dump(mode="json"), {path: str(place) for path, place in places.items()}))
+    named = {path: str(place) for path, place in places.items()}
+    return Scenario.parse(renamed(scenario.model_dump(mode="json", exclude_unset=True), named))
 
 
 def renamed(value: Any, names: Mapping[str, str]) -> Any:

@@ -62,7 +62,7 @@ def run_cell(prepared: Prepared, *, keep_journal: bool = False) -> CellResult:
     started = time.perf_counter()
     result = _run(prepared)
     records = [response.record for response in result.responses if response.record is not None]
-    row = _identity(prepared.cell) | _conditions(prepared) | metrics.summarise(records)
+    row = _identity(prepared) | _conditions(prepared) | metrics.summarise(records)
     row |= _of_the_whole(prepared, result, row)
     row |= predict(prepared.cell, (prepared.device, prepared.verifier), _acceptance(prepared, row))
     journal = _journal(prepared, records) if keep_journal else None
@@ -81,10 +81,8 @@ def _machines(scenario: Scenario) -> tuple[MachineProfile, MachineProfile]:
     return scenario.machines.device_profile(), scenario.machines.verifier_profile()
 
 
-def _identity(cell: Cell) -> dict[str, Any]:
-    settings = renamed(
-        cell.scenario.model_dump(mode="json", exclude={"grid", "sweep"}), {path: Path(path).name for path in cell.file_digests}
-    )
+def _identity(prepared: Prepared) -> dict[str, Any]:
+    cell = prepared.cell
     return {
         "cell": cell.key,
         "environment": cell.environment,
@@ -94,9 +92,18 @@ def _identity(cell: Cell) -> dict[str, Any]:
         "policy": cell.policy,
         "simulated": True,
         "axes": json.dumps(cell.axes, sort_keys=True),
-        "settings": json.dumps(settings, sort_keys=True),
+        "settings": json.dumps(_settings(prepared), sort_keys=True),
         "version": __version__,
     }
+
+
+def _settings(prepared: Prepared) -> dict[str, Any]:
+    """The cell's scenario in plain values: files by their names, and what the recording decided stated."""
+    cell, contract = prepared.cell, prepared.material.contract(prepared.prompts[0], prepared.scenario.device)
+    values = cell.scenario.model_dump(mode="json", exclude={"grid", "sweep"})
+    values["device"] |= {"max_new_tokens": contract.max_new_tokens, "sampling": contract.sampling.model_dump()}
+    named: dict[str, Any] = renamed(values, {path: Path(path).name for path in cell.file_digests})
+    return named
 
 
 def _conditions(prepared: Prepared) -> dict[str, Any]:
@@ -191,7 +198,7 @@ def _journal(prepared: Prepared, records: Sequence[ResponseRecord]) -> bytes:
     cell = prepared.cell
     header = Header(
         simulated=True,
-        settings=json.loads(_identity(cell)["settings"]),
+        settings=_settings(prepared),
         seeds={"scenario": cell.scenario.seed},
         digests={**prepared.material.digests, **{Path(name).name: digest for name, digest in cell.file_digests.items()}},
         sources={
