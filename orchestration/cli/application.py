@@ -11,12 +11,15 @@ import typer
 from airdraft import __version__
 from orchestration.cli import DEBUG_VARIABLE
 from orchestration.cli.chat import chat
+from orchestration.cli.crosscheck import crosscheck
 from orchestration.cli.demo import demo
 from orchestration.cli.doctor import doctor
 from orchestration.cli.down import down
 from orchestration.cli.generate import generate
 from orchestration.cli.link import link
 from orchestration.cli.models import application as models
+from orchestration.cli.profile import profile
+from orchestration.cli.record import record
 from orchestration.cli.serve import serve
 from orchestration.cli.simulate import simulate
 from orchestration.cli.status import status
@@ -59,7 +62,10 @@ application.command()(doctor)
 application.command()(up)
 application.command()(status)
 application.command()(down)
+application.command()(profile)
+application.command()(record)
 application.command()(simulate)
+application.command()(crosscheck)
 application.command()(sweep)
 application.command()(submit)
 application.add_typer(models, name="models")
