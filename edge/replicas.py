@@ -24,7 +24,8 @@ class Replicas:
     """A `Transport` over the verifiers at `addresses` (host:port each), the first of which is tried first.
 
     `connect` makes the way to one of them. `discover`, where there is somebody to ask, is asked once none of them could be reached. Other
-    verifiers that a description or a refusal names are remembered as well.
+    verifiers that a description or a refusal names are remembered as well, unless what was asked is an address of this machine that the
+    verifier does not know itself by: a proxy, which leads nowhere else.
     """
 
     def __init__(self, addresses: Sequence[str], connect: Connect, discover: Discover | None = None) -> None:
@@ -74,12 +75,10 @@ class Replicas:
 
     async def describe(self) -> Description:
         """Ask the current verifier, or the first in reach after it; what begins next begins at the least loaded that it names."""
-        _, served = await self._first_in_reach(lambda way: way.describe())
-        self.learn(served.peers)
-        for address in served.peers:
-            if address in self._addresses and address not in self._out_of_reach:
-                self._current = address
-                break
+        asked, served = await self._first_in_reach(lambda way: way.describe())
+        peers = served.peers if asked in served.peers or not _is_here(asked) else ()
+        self.learn(peers)
+        self._current = next((peer for peer in peers if peer in self._addresses and peer not in self._out_of_reach), asked)
         return served
 
     async def close(self) -> None:
@@ -100,7 +99,8 @@ class Replicas:
     def refused(self, address: str, error: AirdraftError) -> AirdraftError:
         """Go on where there may be room; the error to pass on, without a time to wait while somebody is left who has not refused."""
         self._refused.add(address)
-        self.learn(error.peers)
+        if not _is_here(address):
+            self.learn(error.peers)
         named = [peer for peer in error.peers if peer in self._addresses]
         left = [other for other in (*named, *self._after(address)) if other not in self._refused]
         if not left:
@@ -147,6 +147,12 @@ class Replicas:
         if self._discover is not None:
             with suppress(AirdraftError):  # whoever is asked may be out of reach as well; why the verifiers are is what counts
                 await self.prefer(await self._discover())
+
+
+def _is_here(address: str) -> bool:
+    """Whether it is on this machine, where a proxy or a tunnel may stand for a verifier: going to its peers would lead around that."""
+    host = address.rpartition(":")[0].strip("[]")
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 class ReplicaStream:

@@ -10,15 +10,15 @@ import typer
 
 if TYPE_CHECKING:
     from airdraft.settings import ModelSettings
-    from edge.grpc_transport import GrpcTransport
+    from airdraft.transport import Transport
     from edge.settings import DeviceSettings
 
 DEFAULT_TARGET = "qwen2.5-coder-1.5b"
 DEFAULT_DRAFTER = "model:qwen2.5-coder-0.5b"
 DRAFTER_KINDS = ("model:NAME", "lookup", "none", "random")
 
-Cloud = Annotated[str, typer.Option("--cloud", envvar="AIRDRAFT_CLOUD", metavar="HOST:PORT", help="The verifier.")]
-CloudOrNot = Annotated[str | None, typer.Option("--cloud", envvar="AIRDRAFT_CLOUD", metavar="HOST:PORT", help="The verifier.")]
+Cloud = Annotated[str, typer.Option("--cloud", envvar="AIRDRAFT_CLOUD", metavar="HOST:PORT", help="Verifiers, commas between.")]
+CloudOrNot = Annotated[str | None, typer.Option("--cloud", envvar="AIRDRAFT_CLOUD", metavar="HOST:PORT", help="Verifiers, commas between.")]
 Drafter = Annotated[
     str | None,
     typer.Option("--drafter", metavar="KIND", help="model:NAME, lookup, or none (the target's token alone).", show_default=DEFAULT_DRAFTER),
@@ -188,13 +188,17 @@ class SettingsFlags:
         return ModelSettings.parse(values, "options")
 
 
-def transport_to(cloud: str, tls: bool | None, root_certificates: Path | None) -> GrpcTransport:
-    """A way to the verifier. Raises SettingsError for an address or a certificate that cannot be used."""
+def transport_to(cloud: str, tls: bool | None, root_certificates: Path | None) -> Transport:
+    """A way to the verifier, or to several (addresses with commas between). Raises SettingsError for what cannot be used of these."""
     from edge.grpc_transport import GrpcSettings, GrpcTransport
+    from edge.replicas import Replicas
 
     values = {"tls": tls, "root_certificates": root_certificates}
     settings = GrpcSettings.parse({name: value for name, value in values.items() if value is not None}, "options")
-    return GrpcTransport(cloud, settings)
+    addresses = [address.strip() for address in cloud.split(",")]
+    for address in addresses:
+        GrpcTransport(address, settings)  # connects to nothing, but refuses what could never be connected to
+    return Replicas(addresses, lambda address: GrpcTransport(address, settings))
 
 
 def _merge(values: dict[str, Any], changes: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airdraft.errors import AirdraftError, UnavailableError
 from airdraft.messages import Contract
@@ -17,14 +17,16 @@ from edge.settings import DeviceSettings
 from edge.statistics import ResponseStatistics
 from orchestration import assembly
 from orchestration.assembly import Cloud
-from orchestration.cluster import names, sharding
+from orchestration.cluster import names
 from orchestration.cluster.device import Answered, ClusterDevice, DevicePlan
 from orchestration.cluster.gauges import RayGauges
 from orchestration.cluster.loop_thread import LoopThread
 from orchestration.cluster.replica import Replica, ReplicaPlan, Watch
 from orchestration.cluster.reports import DeviceReport, ReplicaReport
 from orchestration.cluster.settings import ClusterSettings
-from orchestration.cluster.sharding import Rank0, ShardOrder
+
+if TYPE_CHECKING:
+    from orchestration.cluster.sharding import ShardOrder
 
 LOOPBACK = "127.0.0.1"
 STOP_S = 15.0
@@ -100,6 +102,8 @@ class VerifierActor:
     def _build(self, plan: ReplicaPlan) -> Cloud:
         if plan.shards == 1:
             return assembly.build_cloud(plan.settings)
+        from orchestration.cluster.sharding import Rank0  # here, since it loads torch, which devices and commands can do without
+
         rank0 = Rank0(self._order.settings.replicas, self._host, self._start_shard)
         return assembly.build_cloud(plan.settings, open_target=rank0.open)
 
@@ -136,6 +140,8 @@ class ShardActor:
 
     def serve(self, order: ShardOrder) -> None:
         """Serve until rank 0 ends it."""
+        from orchestration.cluster import sharding  # here for the same reason
+
         sharding.serve(order)
 
 

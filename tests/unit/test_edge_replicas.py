@@ -209,6 +209,25 @@ def test_a_description_names_the_least_loaded_and_the_next_response_begins_there
     assert replicas.addresses == (A, C, B)
 
 
+PROXY, NEAR = "127.0.0.1:7", "127.0.0.1:8"
+
+
+@pytest.mark.parametrize("peers, known", [((B, A), (PROXY,)), ((B, PROXY), (PROXY, B))], ids=["proxy", "itself"])
+def test_what_a_verifier_behind_a_proxy_names_does_not_lead_around_the_proxy(peers, known):
+    cloud = Cloud(PROXY, B)
+    describing(cloud, {PROXY: peers})
+    cloud[PROXY].refusals = [CapacityError("full", peers=(NEAR,))]
+    replicas = cloud.replicas(PROXY)
+
+    async def work():
+        await replicas.describe()
+        await replicas.prefer((PROXY, *replicas.addresses))
+        return await response(device(replicas))
+
+    assert virtually(work()) == truth(contract())
+    assert replicas.addresses == known
+
+
 def test_a_named_verifier_that_cannot_be_reached_is_not_preferred_a_second_time():
     cloud = Cloud(A, C)
     cloud.kill(C)
