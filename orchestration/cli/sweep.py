@@ -41,7 +41,7 @@ def sweep(
     if local and address is not None:
         raise SettingsError("--local runs without Ray, and --address names a Ray cluster; give one of them.")
     if check:
-        console.print(f"{file}: {check_sweep(file)} cells, all possible")
+        console.print(f"{file}: {check_sweep(file)} cells, all possible", soft_wrap=True)
         return
     with watched(console) as progress:
         outcome = run_sweep(file, runs, Where(local, address, workers), progress)

@@ -78,7 +78,8 @@ class RunDirectory:
         for cell in cells:
             if self._cell(cell.key).is_file():
                 values = self._read(cell.key)
-                rows.append(values["row"] | {"axes": json.dumps(cell.axes, sort_keys=True)})
+                row = values["row"] | {"axes": json.dumps(cell.axes, sort_keys=True)}
+                rows.append({column.name: row.get(column.name) for column in SUMMARY})
                 responses.extend(values["responses"])
         mark_best(rows)
         write_rows(self.path / SUMMARY_FILE, SUMMARY, rows)
