@@ -28,12 +28,16 @@ class Ended:
 def run_here(capsys: pytest.CaptureFixture[str], *arguments: str) -> Ended:
     """Within this process; not for commands that must be interrupted."""
     before = signal.getsignal(signal.SIGTERM)
+    surroundings = dict(os.environ)
     capsys.readouterr()
     try:
         with pytest.raises(SystemExit) as ended:
             main(arguments)
     finally:
         signal.signal(signal.SIGTERM, before)
+        for name in os.environ.keys() - surroundings.keys():
+            del os.environ[name]  # `--debug` and the like are meant for one process, which here is everybody's
+        os.environ.update(surroundings)
     captured = capsys.readouterr()
     return Ended(ended.value.code or 0, captured.out, captured.err)
 

@@ -1,4 +1,5 @@
 import re
+import shlex
 import subprocess
 import sys
 
@@ -146,3 +147,37 @@ def test_the_doctor_fails_when_the_verifier_cannot_be_reached(capsys: pytest.Cap
     ended = run_here(capsys, "doctor", "--drafter", "lookup", "--cloud", "127.0.0.1:1")
     assert ended.code == 1
     assert "no verifier can be reached at 127.0.0.1:1" in ended.out and "airdraft serve" in ended.out
+
+
+def documented_commands() -> list[str]:
+    """Every `airdraft …` line of the documentation's code blocks."""
+    lines = []
+    for page in ("README.md", "CONTRIBUTING.md", "ARCHITECTURE.md"):
+        text = (ROOT / page).read_text() if (ROOT / page).exists() else ""
+        for block in re.findall(r"^```(?:sh|bash|console|shell)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+            joined = block.replace("\\\n", " ")
+            lines += [
+                line.strip().removeprefix("$ ") for line in joined.splitlines() if line.strip().removeprefix("$ ").startswith("airdraft ")
+            ]
+    return lines
+
+
+@pytest.mark.parametrize(
+    "line", [*documented_commands(), "airdraft generate 'hi' --cloud 127.0.0.1:50051 --json | head -1  # as documented"]
+)
+def test_every_documented_command_and_option_exists(line: str) -> None:
+    import typer
+
+    from orchestration.cli.application import application
+
+    words = shlex.split(re.split(r"\s[|>&]|<", line)[0], comments=True)[1:]
+    command = typer.main.get_command(application)
+    while words and not words[0].startswith("-") and hasattr(command, "commands"):
+        assert words[0] in command.commands, line
+        command = command.commands[words.pop(0)]
+    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)} | {
+        "--help",
+        "-h",
+        "--debug",
+    }
+    assert {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)} <= known, line
