@@ -45,16 +45,21 @@ def until(what: str, is_so: Callable[[], Any]) -> None:
         time.sleep(0.1)
 
 
+ROOM = "room_for_one_verifier"  # a resource of which each cloud node has one
+
+
+def add_node(cluster: Cluster, place: str, room: int = 2) -> Any:
+    resources = {ROOM: room} if place == "cloud" else {}
+    labels = {PLACE: place}
+    return cluster.add_node(num_cpus=16, labels=labels, resources=resources, include_dashboard=False, dashboard_agent_listen_port=0)
+
+
 @contextmanager
-def two_nodes() -> Iterator[tuple[Cluster, dict[str, str]]]:
+def two_nodes(room: int) -> Iterator[tuple[Cluster, dict[str, str]]]:
     """The cluster, and the node ids by place. The head is the cloud's node."""
     cluster = Cluster()
     try:
-        places = {}
-        for place in ("cloud", "edge"):
-            node = cluster.add_node(num_cpus=16, labels={PLACE: place}, include_dashboard=False, dashboard_agent_listen_port=0)
-            places[place] = node.node_id
-        yield cluster, places
+        yield cluster, {place: add_node(cluster, place, room).node_id for place in ("cloud", "edge")}
     finally:
         cluster.shutdown()
 
@@ -80,8 +85,8 @@ class World:
     def snapshot(self) -> Snapshot:
         return self.cluster.snapshot()
 
-    def replica(self, index: int) -> ReplicaStatus:
-        return next(status for status in self.snapshot().replicas if status.report.name == names.verifier(index))
+    def named(self, name: str) -> ReplicaStatus:
+        return next(status for status in self.snapshot().replicas if status.report.name == name)
 
     def begin(self, prompts: Sequence[int]) -> list[tuple[int, Any]]:
         """Ask the devices in turn."""
@@ -143,7 +148,10 @@ def settings(folder: Path, chosen: argparse.Namespace) -> ClusterSettings:
                 "slots": 6, "context": 1024, "lease_s": 5.0, "protected_s": 1.0,
             },
             "server": {"host": "127.0.0.1", "port": 0},
-            "replicas": {"count": 2, "shards": chosen.shards, "cpus": 0.5, "shard_deadline_s": 60, "start_deadline_s": PATIENCE_S},
+            "replicas": {
+                "count": 2, "shards": chosen.shards, "cpus": 0.5, "resources": {ROOM: 1 / chosen.shards}, "shard_deadline_s": 60,
+                "start_deadline_s": PATIENCE_S,
+            },
             "devices": {"count": chosen.devices, "cpus": 0.1, "links": ["5g", "lte"], "start_deadline_s": PATIENCE_S},
             "device": {"drafter": drafter, "max_new_tokens": chosen.tokens, "link": {"back_off_first_s": 0.05, "back_off_most_s": 1.0}},
         }
@@ -185,12 +193,12 @@ def kill_verifier(world: World, prompts: Sequence[int]) -> None:
 def kill_shard(world: World, prompts: Sequence[int]) -> None:
     asked = world.begin(prompts)
     world.under_way(20)
-    before = world.replica(0)
+    before = world.named(names.verifier(0))
     os.kill(before.report.shard_process_ids[0], signal.SIGKILL)
     tell("killed a shard of verifier-0")
     reconnects = world.check(asked)
     assert reconnects > 0
-    until("verifier-0 is there again", lambda: world.replica(0).report.incarnation != before.report.incarnation)
+    until("verifier-0 is there again", lambda: world.named(names.verifier(0)).report.incarnation != before.report.incarnation)
     assert not is_alive(before.report.process_id)
     tell(f"the same texts after {reconnects} reconnections")
 
@@ -219,6 +227,30 @@ def drain_replica(world: World, prompts: Sequence[int]) -> None:
     assert reconnects > 0
     world.cluster.add(busy.report.name)
     tell(f"the same texts after {reconnects} reconnections")
+
+
+def kill_node(world: World, cluster: Cluster, node: Any, prompts: Sequence[int]) -> None:
+    """A whole node goes, with the verifier on it; that one comes back on another node once there is one."""
+    asked = world.begin(prompts)
+    world.under_way(20)
+    victim = next(status for status in world.snapshot().replicas if node.node_id[:6] in status.report.node)
+    cluster.remove_node(node, allow_graceful=False)
+    tell(f"killed the node of {victim.report.name}")
+    world.check(asked)
+    tell("the same texts without it")
+    fresh = add_node(cluster, "cloud", room=1)
+    until(f"{victim.report.name} is on the new node", lambda: fresh.node_id[:6] in world.named(victim.report.name).report.node)
+    world.all_serve()
+
+
+def restart_directory(world: World, prompts: Sequence[int]) -> None:
+    asked = world.begin(prompts)
+    world.under_way(20)
+    ray.kill(ray.get_actor(names.DIRECTORY, names.NAMESPACE), no_restart=False)
+    tell("killed the directory")
+    world.check(asked)
+    until("the directory knows all again", lambda: len(world.snapshot().replicas) == 2)
+    tell("the same texts, and it knows all again")
 
 
 def check_metrics(wanted: Sequence[str]) -> None:
@@ -283,12 +315,13 @@ def full(world: World, prompts: Sequence[int]) -> None:
     kill_device(world, prompts)
     drain_replica(world, prompts)
     world.all_serve()
+    restart_directory(world, prompts)
     world.nothing_is_held()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("scenario", choices=["small", "full"])
+    parser.add_argument("scenario", choices=["small", "full", "node"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--shards", type=int, default=1)
     parser.add_argument("--devices", type=int, default=2)
@@ -297,11 +330,15 @@ def main() -> None:
     parser.add_argument("--drafter", choices=["lookup", "model"], default="lookup")
     chosen = parser.parse_args()
     prompts = range(chosen.prompts)
-    with two_nodes() as (cluster, places), ray_connection.connected(cluster.address):
-        tell("two nodes")
+    with two_nodes(room=1 if chosen.scenario == "node" else 2) as (cluster, places), ray_connection.connected(cluster.address):
+        second = add_node(cluster, "cloud", room=1) if chosen.scenario == "node" else None
+        tell("all nodes")
         world = put_up(chosen.folder, chosen, prompts)
-        check_places(world, places)
-        (small if chosen.scenario == "small" else full)(world, prompts)
+        if second is not None:
+            kill_node(world, cluster, second, prompts)
+        else:
+            check_places(world, places)
+            (small if chosen.scenario == "small" else full)(world, prompts)
         take_down(world)
     tell("done")
 

@@ -64,6 +64,14 @@ def test_a_killed_verifier_changes_no_text_and_nothing_is_left_behind(tmp_path):
 
 
 @pytest.mark.full
+@pytest.mark.timeout(1200)
+def test_a_killed_nodes_sessions_go_on_and_its_verifier_comes_back_on_a_new_node(tmp_path):
+    said = world(tmp_path, "node", "--prompts", "4", "--tokens", "160", deadline_s=1000)
+    for line in ("killed the node of verifier-", "the same texts without it", "nothing is left behind"):
+        assert line in said
+
+
+@pytest.mark.full
 @pytest.mark.timeout(2400)
 @pytest.mark.parametrize("shards", [1, 2])
 def test_eight_devices_keep_their_texts_whatever_dies(tmp_path, shards):

@@ -1,0 +1,103 @@
+"""`airdraft up`, `status`, `generate --on-cluster` and `down`, as a user types them: a Ray of their own, with a token of its own."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.command import DEADLINE_S, run, start
+from tests.tiny_pair import save_pair
+
+pytest.importorskip("ray", reason="the cluster extra is not installed")
+pytestmark = [pytest.mark.full, pytest.mark.timeout(900)]
+
+CLUSTER = """
+[verifier]
+slots = 4
+context = 512
+[verifier.model]
+model = "{target}"
+dtype = "float32"
+threads = 1
+[server]
+port = 0
+[replicas]
+count = 2
+cpus = 0.5
+[devices]
+count = 1
+cpus = 0.1
+links = ["wifi"]
+[device]
+max_new_tokens = 16
+[device.drafter]
+kind = "lookup"
+"""
+ASK = ("generate", "hello, hello, hello", "--on-cluster")
+
+
+@pytest.fixture(scope="module")
+def variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    home = tmp_path_factory.mktemp("home")
+    return {"HOME": str(home), "RAY_memory_monitor_refresh_ms": "0", "RAY_TMPDIR": str(home.parent / "r"), "RAY_ADDRESS": ""}
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cluster")
+    target, _ = save_pair(folder)
+    path = folder / "cluster.toml"
+    path.write_text(CLUSTER.format(target=target))
+    return path
+
+
+@pytest.fixture
+def cluster(file: Path, variables: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    process = start(("up", str(file)), **variables)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith("ready: 2 verifiers at 127.0.0.1:"), process.stderr.read() if process.stderr else ""
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        process.communicate(timeout=DEADLINE_S)
+
+
+def test_a_cluster_is_put_up_watched_asked_mended_and_taken_down(cluster, file, variables):
+    known = json.loads(run("status", "--json", **variables).out)
+    assert {status["state"] for status in known["replicas"]} == {"serving"}
+    asked = run(*ASK, "--json", **variables)
+    assert asked.code == 0, asked.err
+    summary = json.loads(asked.out.splitlines()[-1])
+    address = known["replicas"][0]["report"]["address"]
+    outside = run("generate", ASK[1], "--cloud", address, "--drafter", "lookup", "--tokenizer", str(file.parent / "tiny-target"),
+                  "--max-new-tokens", "16", "--json", **variables)  # fmt: skip
+    assert json.loads(outside.out.splitlines()[-1])["text"] == summary["text"] and summary["tokens"] == 16
+
+    assert run("down", "--replica", "verifier-1", "--grace", "1", **variables).code == 0
+    shown = run("status", "--once", **variables).out
+    assert "verifier-0" in shown and "verifier-1" not in shown
+    assert run("up", str(file), "--repair", **variables).code == 0
+    assert run("up", str(file), "--replace", "--grace", "1", **variables).code == 0
+    assert json.loads(run(*ASK, "--json", **variables).out.splitlines()[-1])["text"] == summary["text"]
+
+    refused = run("up", str(file), "--address", "auto", **variables)
+    assert refused.code == 2 and "up already" in refused.err
+    assert run(*ASK, "--drafter", "lookup", **variables).code == 2
+    assert run(*ASK, "--cluster-device", "device-7", **variables).code == 4
+    assert run("down", **variables).code == 0
+    assert cluster.wait(DEADLINE_S) == 0
+    assert run("status", **variables).code == 4
+
+
+def test_ctrl_c_takes_everything_down(cluster, variables):
+    cluster.send_signal(signal.SIGINT)
+    assert cluster.wait(DEADLINE_S) == 0
+    assert run("status", **variables).code == 4
