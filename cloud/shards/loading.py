@@ -69,6 +69,10 @@ def _count_own_heads(configuration: Any, shards: int) -> None:
     configuration.num_key_value_heads //= shards
 
 
+def _own_size(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters(recurse=False))
+
+
 @dataclass(frozen=True, slots=True)
 class _Filling:
     """Gives the empty modules of a model this member's weights."""
@@ -83,7 +87,8 @@ class _Filling:
         """Replace what the plan cuts; load the rest whole."""
         tied: dict[str, str] = dict(getattr(model, "all_tied_weights_keys", None) or {})
         head = model.get_output_embeddings()
-        for name, module in list(model.named_modules()):
+        # The largest first: a matrix is there twice while it is packed, so the head should be that before anything else is there.
+        for name, module in sorted(model.named_modules(), key=lambda entry: _own_size(entry[1]), reverse=True):
             style = plan.get(re.sub(r"\.\d+(?=\.|$)", ".*", name), WHOLE[0])
             if style in WHOLE:
                 self._load_whole(name, module)

@@ -6,6 +6,7 @@ The files are read, not mapped: mapped pages would count as this process's memor
 from __future__ import annotations
 
 import json
+import mmap
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,14 +60,15 @@ class Weights:
         rows, width = place.shape[0], (place.shape[1] if len(place.shape) == 2 else 1)
         top, bottom = (cut.begin, cut.end) if cut and cut.dimension == 0 else (0, rows)
         left, right = (cut.begin, cut.end) if cut and cut.dimension == 1 else (0, width)
-        part = torch.empty((bottom - top, right - left), dtype=dtype)
+        part = _memory((bottom - top) * (right - left) * dtype.itemsize).view(dtype).view(bottom - top, right - left)
         row_bytes = width * kept.itemsize
-        band = max(BAND_BYTES // row_bytes, 1)
+        band = min(max(BAND_BYTES // row_bytes, 1), bottom - top)
+        buffer = _memory(band * row_bytes)
         with place.file.open("rb", buffering=0) as file:
             file.seek(place.offset + top * row_bytes)
             for begin in range(0, bottom - top, band):
                 count = min(band, bottom - top - begin)
-                whole = _read_bytes(file, count * row_bytes).view(kept).view(count, width)
+                whole = _fill(buffer[: count * row_bytes], file).view(kept).view(count, width)
                 part[begin : begin + count] = whole[:, left:right]
         return part if len(place.shape) == 2 else part.view(-1)
 
@@ -85,10 +87,18 @@ class Weights:
         return place, dtype
 
 
-def _read_bytes(file: BinaryIO, size: int) -> torch.Tensor:
-    buffer = torch.empty(size, dtype=torch.uint8)
+def _memory(size: int) -> torch.Tensor:
+    """Bytes [size] that go back to the system when the tensor dies.
+
+    The heap keeps what is freed below what is still held, and a matrix is freed right after its packed form was made: it would hold
+    nearly twice the weights in the end.
+    """
+    return torch.frombuffer(mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), dtype=torch.uint8)[:size]
+
+
+def _fill(buffer: torch.Tensor, file: BinaryIO) -> torch.Tensor:
     view, filled = memoryview(buffer.numpy().data), 0
-    while filled < size:
+    while filled < len(view):
         count = file.readinto(view[filled:])  # type: ignore[attr-defined]  # an unbuffered file has it; its general type does not
         if not count:
             raise CorruptModelError(f"{file.name} ended early: it was changed while it was read. Get it again.")
