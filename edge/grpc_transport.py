@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 from grpc.aio import AioRpcError
 from pydantic import Field
 
 from airdraft import PROTOCOL_VERSION
-from airdraft.errors import AirdraftError, DeadlineError, MalformedMessageError, SettingsError, UnavailableError
+from airdraft.errors import AirdraftError, DeadlineError, InternalError, MalformedMessageError, SettingsError, UnavailableError
 from airdraft.messages import Description, DeviceMessage, VerifierMessage
 from airdraft.settings import Settings
 from airdraft.transport import Traffic
@@ -26,6 +27,7 @@ from airdraft.wire.status import ERROR_KEY, from_status
 WRITE_FAULT = "Internal error from Core"  # gRPC's details for a write that failed
 STATUS_TRIES = 100
 STATUS_PAUSE_S = 0.01
+Result = TypeVar("Result")
 METADATA = ((methods.PROTOCOL_KEY, str(PROTOCOL_VERSION)),)
 
 
@@ -143,6 +145,8 @@ class GrpcStream:
         self._reading: Reading[Any] = Reading(call.__aiter__().__anext__)
         self._unanswered = False
         self._write_failed = False
+        self._status: _Status | None = None
+        call.add_done_callback(self._note_status)
         self._ended = False
         self._end: AirdraftError | None = None
 
@@ -205,16 +209,27 @@ class GrpcStream:
         self.traffic.messages_down += 1
         return decode_verifier(data)
 
+    def _note_status(self, call: Any) -> None:
+        """Keep how the call ended; what is only the mark of a failed write gives way to that, and never takes its place."""
+        if self._status is None or self._status.details == WRITE_FAULT:
+            self._status = _Status(_at_once(call.code()), _at_once(call.details()), tuple(_at_once(call.trailing_metadata()) or ()))
+
     async def _reason(self, error: AioRpcError) -> AirdraftError | None:
-        """Why the call ended; None: in good order. A write that met the end has marked the call as failed before its own status was in."""
+        """Why the call ended; None: in good order.
+
+        A write that met the end has marked the call as failed: before its own status was in, which then follows, or over that status.
+        """
         if not self._write_failed:
             return _from_rpc_error(error)
         for _ in range(STATUS_TRIES):
-            if await self._call.details() != WRITE_FAULT:
+            self._note_status(self._call)
+            if self._status and self._status.details != WRITE_FAULT:
                 break
             await asyncio.sleep(STATUS_PAUSE_S)
-        code, details, metadata = await self._call.code(), await self._call.details(), await self._call.trailing_metadata()
-        return None if code is grpc.StatusCode.OK else from_status(code, details, tuple(metadata or ()))
+        status = self._status
+        if status is None:
+            return _from_rpc_error(error)
+        return None if status.code is grpc.StatusCode.OK else from_status(status.code, status.details, status.metadata)
 
     async def _finish(self, doubtful: bool) -> None:
         if self._ended:
@@ -224,6 +239,26 @@ class GrpcStream:
         self._call.cancel()
         await self._reading.close()
         await self._connection.release(doubtful)
+
+
+@dataclass(frozen=True, slots=True)
+class _Status:
+    """How a call ended."""
+
+    code: grpc.StatusCode
+    details: str
+    metadata: tuple[tuple[str, str | bytes], ...]
+
+
+def _at_once(answer: Coroutine[Any, Any, Result]) -> Result:
+    """The result of a coroutine that has nothing to wait for, such as a question about a call that has ended."""
+    try:
+        answer.send(None)
+    except StopIteration as stop:
+        result: Result = stop.value
+        return result
+    answer.close()
+    raise InternalError("a call that has ended does not know its status; report this with the version of grpcio")
 
 
 class _Connection:
