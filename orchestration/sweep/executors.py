@@ -57,6 +57,7 @@ class Processes:
 
     def _until_one_dies(self, waiting: deque[Batch], suspects: list[Batch]) -> Iterator[list[Finished]]:
         """Take batches from `waiting` until it is empty, or a process has died: then `suspects` has those under way."""
+        others = set(multiprocessing.active_children())
         with self._pool() as pool:
             running: dict[Future[list[Finished]], Batch] = {}
             try:
@@ -72,7 +73,9 @@ class Processes:
                         else:
                             yield future.result()
             finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+                if running:  # given up: nobody waits for what is under way
+                    for process in set(multiprocessing.active_children()) - others:
+                        process.terminate()
 
     def _alone(self, batch: Batch) -> Iterator[list[Finished]]:
         with self._pool(1) as pool:

@@ -1,7 +1,9 @@
 """Cells in processes of their own, and files carried to where cells run."""
 
+import multiprocessing
 import os
 import signal
+import time
 
 from orchestration.cell import Cell, Kind, digest_files
 from orchestration.scenario import Scenario
@@ -29,6 +31,21 @@ def test_processes_bring_what_this_process_would(tmp_path):
     here = {one.key: one.row | {"wall_s": 0} for finished in Inline().run(work) for one in finished}
     there = {one.key: one.row | {"wall_s": 0} for finished in Processes(2).run(work) for one in finished}
     assert here == there and len(here) == 3
+
+
+def sleeps(batch):
+    """In a worker: never done, but for the first cell."""
+    if batch.cells[0].scenario.device.draft_length > 1:
+        time.sleep(3600)
+    return [Finished(cell.key, {}) for cell in batch.cells]
+
+
+def test_given_up_processes_end_at_once(tmp_path):
+    path = written(tmp_path, count=1, tokens=8)
+    batches = Processes(2, sleeps).run([Batch((cell,)) for cell in cells(path)])
+    assert len(next(batches)) == 1
+    batches.close()  # waits for the processes, which would take an hour
+    assert not multiprocessing.active_children()
 
 
 def test_a_worker_that_is_killed_takes_only_its_own_cell_with_it(tmp_path):
