@@ -10,7 +10,7 @@ import typer
 from airdraft.errors import SettingsError
 from airdraft.settings import unknown
 
-NAMES = ("overhead", "batching", "invariance", "assisted", "sharding")
+NAMES = ("overhead", "batching", "invariance", "assisted", "sharding", "sweep", "fleet")
 
 
 def main(
