@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from edge import schedules
+from tests.prompts import BUILT_IN, tokens
 from tests.references import reference
 from tests.worlds import Served, World, drafter, require, respond
 
@@ -113,17 +114,18 @@ async def test_a_device_that_goes_on_alone_ends_with_the_verified_text():
 
 
 @pytest.mark.models
-async def test_a_kill_with_a_real_model():
-    model = "smollm2-135m"
-    require(model)
-    served = Served(model, "bfloat16", context=256)
-    contract = served.contract((504, 3575, 282, 4649, 314), 0.0, 0, 24)
+@pytest.mark.full
+async def test_two_kills_with_a_real_model():
+    require("smollm2-135m")
+    served = Served("smollm2-135m", "bfloat16", context=256)
+    contract = served.contract(*tokens(served.model, BUILT_IN[:1]), max_new_tokens=40)
     expected = reference(served, contract)
     async with World(served, "lte") as world:
-        session = world.session(drafter("lookup"), draft_length=2)
-        await world.process.freeze_after(4)
+        session = world.session(drafter("model", served), draft_length=4)
+        await world.process.freeze_after(3)
         async with asyncio.TaskGroup() as group:
             response = group.create_task(respond(session, contract))
+            await freezes_and_dies(world, successor=3)
             await freezes_and_dies(world)
         assert response.result() == expected
-        assert session.statistics.reconnects >= 1
+        assert session.statistics.reconnects >= 2
