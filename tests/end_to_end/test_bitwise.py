@@ -168,8 +168,8 @@ def serving_of(model: str) -> Served:
 @pytest.mark.models
 async def test_four_ways_at_once_say_one_text_each_in_bfloat16():
     served = serving_of(SMOLLM2)
-    texts = expected(served, 4, 1.0, 24)
-    assert await together_and_killed(served, list(texts), *WAYS) == list(texts.values())
+    responses = expected(served, 4, 1.0, 24)
+    assert await together_and_killed(served, list(responses), *WAYS) == list(responses.values())
 
 
 @pytest.mark.models
@@ -188,6 +188,6 @@ async def test_four_ways_at_once_say_one_text_each_in_bfloat16():
 )
 async def test_twenty_prompts_have_one_text_each_in_bfloat16(run, model, temperature):
     served = serving_of(model)
-    texts = expected(served, 20, temperature, 32)
+    responses = expected(served, 20, temperature, 32)
     for way in WAYS:
-        assert await run(served, list(texts), way) == list(texts.values()), way
+        assert await run(served, list(responses), way) == list(responses.values()), way
