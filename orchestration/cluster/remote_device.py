@@ -68,11 +68,10 @@ class RemoteDevice:
 
 
 def served_by(snapshot: Snapshot) -> Description:
-    """What the cluster's verifiers serve. Raises UnavailableError while none does."""
+    """What the cluster's verifiers serve, also while they are silent. Raises UnavailableError when none has been heard of yet."""
     for replica in snapshot.replicas:
-        if replica.state == "serving":
-            return replica.report.served
-    raise UnavailableError("no verifier of the cluster serves at the moment. See: airdraft status")
+        return replica.report.served
+    raise UnavailableError("no verifier of the cluster has been heard of yet. See: airdraft status")
 
 
 def folder_here(settings: ClusterSettings) -> str | None:
@@ -84,8 +83,7 @@ def folder_here(settings: ClusterSettings) -> str | None:
 def choose(cluster: Deployment, snapshot: Snapshot, name: str | None) -> tuple[str, Any]:
     """The device of that name; without one, the first that is idle, else the first. Raises SettingsError when there are no devices."""
     if name is None:
-        there = [device for device in snapshot.devices if device.state != "silent"]
-        if not there:
+        if not snapshot.devices:
             raise SettingsError("this cluster has no devices; set devices.count, or use --cloud with a verifier's address.")
-        name = min(there, key=lambda device: device.state != "idle").report.name
+        name = min(snapshot.devices, key=lambda device: ("idle", "answering", "silent").index(device.state)).report.name
     return name, cluster.device(name)

@@ -87,8 +87,11 @@ class ClusterSettings(CloudSettings):
 
     @property
     def silence_s(self) -> float:
-        """After how long without a word somebody is taken to be gone."""
-        return max(6 * self.report_s, 3.0)
+        """After how long without a word somebody is taken to be gone: long enough for a machine that is far too busy.
+
+        Whoever is sent to a verifier that is gone meanwhile goes on at the next one at once.
+        """
+        return max(6 * self.report_s, 10.0)
 
     @property
     def cpus(self) -> float:

@@ -70,23 +70,30 @@ def cluster(file: Path, variables: dict[str, str]) -> Iterator[subprocess.Popen[
         process.communicate(timeout=DEADLINE_S)
 
 
+def answer(*arguments: str, **variables: str) -> str:
+    """The response's text, of all 16 tokens."""
+    ended = run(*arguments, "--json", **variables)
+    assert ended.code == 0, ended.out + ended.err
+    summary = json.loads(ended.out.splitlines()[-1])
+    assert summary["tokens"] == 16
+    return str(summary["text"])
+
+
 def test_a_cluster_is_put_up_watched_asked_mended_and_taken_down(cluster, file, variables):
     known = json.loads(run("status", "--json", **variables).out)
     assert {status["state"] for status in known["replicas"]} == {"serving"}
-    asked = run(*ASK, "--json", **variables)
-    assert asked.code == 0, asked.err
-    summary = json.loads(asked.out.splitlines()[-1])
+    text = answer(*ASK, **variables)
     address = known["replicas"][0]["report"]["address"]
-    outside = run("generate", ASK[1], "--cloud", address, "--drafter", "lookup", "--tokenizer", str(file.parent / "tiny-target"),
-                  "--max-new-tokens", "16", "--json", **variables)  # fmt: skip
-    assert json.loads(outside.out.splitlines()[-1])["text"] == summary["text"] and summary["tokens"] == 16
+    tokenizer = str(file.parent / "tiny-target")
+    outside = ("generate", ASK[1], "--cloud", address, "--drafter", "lookup", "--tokenizer", tokenizer, "--max-new-tokens", "16")
+    assert answer(*outside, **variables) == text
 
     assert run("down", "--replica", "verifier-1", "--grace", "1", **variables).code == 0
     shown = run("status", "--once", **variables).out
     assert "verifier-0" in shown and "verifier-1" not in shown
     assert run("up", str(file), "--repair", **variables).code == 0
     assert run("up", str(file), "--replace", "--grace", "1", **variables).code == 0
-    assert json.loads(run(*ASK, "--json", **variables).out.splitlines()[-1])["text"] == summary["text"]
+    assert answer(*ASK, **variables) == text
 
     refused = run("up", str(file), "--address", "auto", **variables)
     assert refused.code == 2 and "up already" in refused.err
