@@ -123,13 +123,17 @@ CONDITIONS = ("link", "round_trip_ms", "draft_step_s", "target_token_s", "task")
 
 
 def best_lengths(rows: Iterable[Row]) -> Agreement:
-    """Compare, in every environment with sequential rows of several draft lengths, the best found with the one predicted."""
+    """Compare the best draft length found with the one predicted, in every environment where all lengths up to a longest one were run."""
     by_environment: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         if row["kind"] == Kind.SEQUENTIAL and row.get("tpot_s") is not None and row.get("predicted_best_draft_length") is not None:
             by_environment[row["environment"]].append(row)
-    compared = (_compare(group) for group in by_environment.values() if len(group) > 1)
-    return Agreement(tuple(compared))
+    return Agreement(tuple(_compare(group) for group in by_environment.values() if _is_complete(group)))
+
+
+def _is_complete(rows: list[Row]) -> bool:
+    """Whether the search left out no length: else "within one token" would say nothing."""
+    return len(rows) > 1 and {row["draft_length"] for row in rows} == set(range(1, len(rows) + 1))
 
 
 def _compare(rows: list[Row]) -> BestLength:

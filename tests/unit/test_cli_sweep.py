@@ -39,7 +39,7 @@ def file(tmp_path):
     return write
 
 
-GRID = {"grid": {"link.round_trip_ms": [0, 80]}, "sweep": {"draft_lengths": [2, 4]}}
+GRID = {"grid": {"link.round_trip_ms": [0, 80]}, "sweep": {"draft_lengths": [1, 2]}, "device": {"draft_length": 2}}
 
 
 def test_simulate_prints_the_figures_with_their_intervals(run, file):

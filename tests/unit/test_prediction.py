@@ -65,6 +65,7 @@ def row(environment, length, tpot_s, predicted, kind="sequential"):
 def test_the_best_length_found_is_compared_with_the_predicted_one_in_every_environment():
     rows = [row("a", length, abs(length - 4) + 1.0, 5) for length in range(1, 9)]
     rows += [row("b", length, abs(length - 4) + 1.0, 7) for length in range(1, 9)]
+    rows += [row("e", length, 1.0, 7) for length in (1, 2, 4)]  # a search with gaps cannot tell
     rows += [row("c", 4, None, 5), row("c", 5, 1.0, 5), row("d", 4, 1.0, 9, kind="local")]
     agreement = best_lengths(rows)
     assert [(one.environment, one.found, one.predicted) for one in agreement.lengths] == [("a", 4, 5), ("b", 4, 7)]
