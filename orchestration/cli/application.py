@@ -20,6 +20,7 @@ from orchestration.cli.link import link
 from orchestration.cli.models import application as models
 from orchestration.cli.profile import profile
 from orchestration.cli.record import record
+from orchestration.cli.report import report
 from orchestration.cli.serve import serve
 from orchestration.cli.simulate import simulate
 from orchestration.cli.status import status
@@ -67,5 +68,6 @@ application.command()(record)
 application.command()(simulate)
 application.command()(crosscheck)
 application.command()(sweep)
+application.command()(report)
 application.command()(submit)
 application.add_typer(models, name="models")

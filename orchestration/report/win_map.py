@@ -1,0 +1,90 @@
+"""The map of who wins where: round trip across, the target's time per token up, and in each square how drafting does against streaming."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+
+from orchestration.report.duels import Duel, Winner, duels
+from orchestration.report.figure import LeftOut, Picture, Table, hide_unused, panels, png
+from orchestration.report.run import Run
+
+TITLE = "Who wins where"
+WORDS = {Winner.DRAFTING: "", Winner.STREAMING: "LOSES", Winner.NEITHER: "even"}
+COLUMNS = 3
+STRONGEST = 2.0  # of the colours: twice as fast, or half
+CAPTION = (
+    "In each square: how many times as fast per output token drafting over the link is as streaming, and the draft length k of that"
+    " (the best of those tried on these very prompts). Blue: drafting wins. Orange, hatched and marked LOSES: streaming wins."
+    " even: the two 95 % intervals overlap."
+)
+
+
+def draw(run: Run) -> Picture | LeftOut:
+    """See the module."""
+    maps = _maps(run)
+    if not maps:
+        return LeftOut(TITLE, "no link with a fixed round trip has both a stream and drafts of a fixed length, for one device")
+    columns = min(COLUMNS, len(maps))
+    figure, axes = panels(-(-len(maps) // columns), columns, width=5.0, height=3.9)
+    for axis, (where, found) in zip(axes.flat, maps.items(), strict=False):
+        _panel(axis, found)
+        axis.set_title(where or run.name, fontsize=9)
+    hide_unused(axes, len(maps))
+    return Picture("who_wins_where", TITLE, CAPTION, png(figure, run.stamp), table(duels(run.rows)))
+
+
+def table(found: list[Duel]) -> Table:
+    """Every duel with its figures."""
+    heads = ("conditions", "link", "target, ms/token", "stream, ms/token (95 %)", "drafting, ms/token (95 %)", "best k", "speed", "winner")
+    lines = []
+    for duel in found:
+        name = f"{duel.stream['link']}" if duel.round_trip_ms is None else f"{duel.stream['link']} {duel.round_trip_ms:g} ms"
+        times = (_interval(duel.stream), _interval(duel.drafting))
+        k = str(duel.drafting["draft_length"])
+        lines.append((duel.where or "-", name, f"{duel.target_token_ms:.1f}", *times, k, f"{duel.speed:.2f}×", duel.winner.value))
+    return Table(heads, lines)
+
+
+def _maps(run: Run) -> dict[str, list[Duel]]:
+    found = defaultdict(list)
+    for duel in duels(run.rows):
+        if duel.round_trip_ms is not None and duel.stream["devices"] == 1:
+            found[duel.where].append(duel)
+    return dict(found)
+
+
+def _panel(axis: Any, found: list[Duel]) -> None:
+    trips = sorted({duel.round_trip_ms for duel in found if duel.round_trip_ms is not None})
+    targets = sorted({round(duel.target_token_ms, 3) for duel in found})
+    speeds = np.full((len(targets), len(trips)), np.nan)
+    for duel in found:
+        assert duel.round_trip_ms is not None
+        row, column = targets.index(round(duel.target_token_ms, 3)), trips.index(duel.round_trip_ms)
+        speeds[row, column] = np.log2(duel.speed)
+        _mark(axis, duel, (column, row))
+    limit = np.log2(STRONGEST)
+    axis.imshow(speeds, origin="lower", aspect="auto", cmap="RdBu", vmin=-limit, vmax=limit)
+    axis.set_xticks(range(len(trips)), [f"{trip:g}" for trip in trips])
+    axis.set_yticks(range(len(targets)), [f"{target:g}" for target in targets])
+    axis.set_xlabel("round trip, ms")
+    axis.set_ylabel("target, ms per token")
+
+
+def _mark(axis: Any, duel: Duel, place: tuple[int, int]) -> None:
+    from matplotlib.patches import Rectangle
+
+    column, row = place
+    if duel.winner is Winner.STREAMING:
+        axis.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, hatch="//", edgecolor="#8a3a14", alpha=0.45, linewidth=0))
+    text = f"{duel.speed:.2f}×\nk={duel.drafting['draft_length']}\n{WORDS[duel.winner]}".strip()
+    box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.2}
+    axis.text(column, row, text, ha="center", va="center", fontsize=6.5, bbox=box)
+
+
+def _interval(row: Any) -> str:
+    if row["tpot_s_low"] is None or row["tpot_s_high"] is None:
+        return f"{1e3 * row['tpot_s']:.1f}"
+    return f"{1e3 * row['tpot_s']:.1f} ({1e3 * row['tpot_s_low']:.1f} … {1e3 * row['tpot_s_high']:.1f})"
