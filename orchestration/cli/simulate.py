@@ -38,7 +38,7 @@ PLAIN = (
 
 
 def simulate(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The scenario, without a [grid].")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The scenario, without a \\[grid].")],
     change: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, as in link.preset=lte; may be repeated.")
     ] = None,

@@ -23,7 +23,7 @@ Runs = Annotated[Path, typer.Option("--runs", metavar="FOLDER", help="Where run 
 
 
 def sweep(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The sweep: a scenario with a [grid].")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The sweep: a scenario with a \\[grid].")],
     runs: Runs = Path("runs"),
     address: Annotated[
         str | None, typer.Option("--address", help="A Ray cluster: HOST:PORT, or auto.", show_default="one of its own")
