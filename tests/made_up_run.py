@@ -57,7 +57,7 @@ def row(cell, environment, kind, **changes):
 
 def drafts(cell, environment, length, tpot_s, **changes):
     """A sequential row with drafts of one length."""
-    judged = [100 - 10 * place for place in range(length)]
+    judged = [1000 - 50 * place for place in range(length)]
     given = {"acceptance_by_position": [0.9] * length, "judged_by_position": judged, "predicted_tpot_s": 1.05 * tpot_s}
     return row(cell, environment, "sequential", draft_length=length, tpot_s=tpot_s, **given | {"predicted_best_draft_length": 4} | changes)
 

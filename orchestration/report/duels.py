@@ -78,7 +78,7 @@ def conditions(row: Row, without: Sequence[str] = MAP_AXES) -> str:
     """The grid's values of a row in words, but for the policy's and those of `without`."""
     axes: Mapping[str, Any] = json.loads(row["axes"] or "{}")
     kept = {key: value for key, value in axes.items() if key not in without and not key.startswith("device.")}
-    return ", ".join(f"{_key(key)} {_value(value)}" for key, value in kept.items())
+    return ", ".join(f"{_key(key)} {_value(value)}".strip() for key, value in kept.items())
 
 
 def link_name(row: Row) -> str:

@@ -66,7 +66,7 @@ def test_a_run_without_both_sides_says_so(tmp_path):
 
 def test_conditions_leave_out_policy_and_the_maps_axes():
     axes = '{"device.draft_length": 4, "link.round_trip_ms": 5, "workload.recording": "/a/b/text.msgpack.z", "machines.draft_step_ms": 20}'
-    assert conditions(row("c", "e", "stream", axes=axes)).split(", ") == [" text", "draft step ms 20"]
+    assert conditions(row("c", "e", "stream", axes=axes)).split(", ") == ["text", "draft step ms 20"]
 
 
 def test_accepted_lengths_are_told_by_task(tmp_path):
