@@ -67,11 +67,9 @@ def two_places():
     near, far = ({"round_trip_ms": trip, "axes": json.dumps({"link.round_trip_ms": trip})} for trip in (5.0, 200.0))
     return [
         row("s5", "near", "stream", tpot_s=0.060, predicted_tpot_s=0.060, **near),
-        drafts("d5-2", "near", 2, 0.050, **near),
-        drafts("d5-4", "near", 4, 0.030, **near),
+        *(drafts(f"d5-{k}", "near", k, 0.070 - 0.010 * k, **near) for k in range(1, 5)),
         row("s200", "far", "stream", tpot_s=0.060, predicted_tpot_s=0.060, **far),
-        drafts("d200-2", "far", 2, 0.150, **far),
-        drafts("d200-8", "far", 8, 0.090, **far),
+        *(drafts(f"d200-{k}", "far", k, 0.170 - 0.010 * k, **far) for k in range(1, 9)),
         row("local", "none", "local", draft_length=4, tpot_s=0.025, link="none", round_trip_ms=None),
     ]
 

@@ -25,17 +25,18 @@ def draw(run: Run) -> Picture | LeftOut:
         return LeftOut(TITLE, "no row that crosses a link has a time per token")
     shown = _spread(list(groups), LARGEST)
     figure, axes = panels(2, len(shown), width=4.6)
+    colours: dict[str, str] = {}
     for column, where in enumerate(shown):
         others = [row for row in run.rows if row["kind"] in (Kind.LOCAL, Kind.DEVICE) and row["tpot_s"] is not None]
         linkless = {row["linkless"] for row in groups[where]}
         rows = groups[where] + [row for row in others if row["linkless"] in linkless]
-        _panel(axes[0, column], rows, "tpot_s", 1e3)
-        _panel(axes[1, column], rows, "rounds_per_response", 1.0)
+        _panel(axes[0, column], rows, "tpot_s", 1e3, colours)
+        _panel(axes[1, column], rows, "rounds_per_response", 1.0, colours)
         axes[0, column].set_title(where or run.name, fontsize=9)
         axes[0, column].set_yscale("log")
+        axes[0, column].legend(fontsize=6.5)
     axes[0, 0].set_ylabel("time per output token, ms")
     axes[1, 0].set_ylabel("rounds per response")
-    axes[0, 0].legend(fontsize=6.5)
     hide_unused(axes, 2 * len(shown))
     return Picture("by_link", TITLE, _caption(len(shown), len(groups)), png(figure, run.stamp))
 
@@ -88,16 +89,19 @@ def _by_trip(rows: Sequence[Row]) -> list[Row]:
     return sorted(linked, key=lambda row: (row["round_trip_ms"] is None, row["round_trip_ms"] or 0.0, str(row["link"])))
 
 
-def _panel(axis: Any, rows: Sequence[Row], column: str, scale: float) -> None:
+def _panel(axis: Any, rows: Sequence[Row], column: str, scale: float, colours: dict[str, str]) -> None:
     links = list(dict.fromkeys(link_name(row) for row in _by_trip(rows)))
     series = _series(rows)
     for number, (name, by_link) in enumerate(series.items()):
+        if name not in colours:
+            colours[name] = COLOURS[len(colours) % len(COLOURS)]  # the same in every panel
         points = [(links.index(link), row) for link, row in by_link.items() if row[column] is not None]
         places = [place + 0.07 * (number - len(series) / 2) for place, _ in points]
         values = [scale * row[column] for _, row in points]
         low, high = ([_scaled(row[f"{column}_{end}"], scale) for _, row in points] for end in ("low", "high"))
-        colour = COLOURS[number % len(COLOURS)]
+        colour = colours[name]
         axis.errorbar(places, values, yerr=whiskers(values, low, high), fmt="o", ms=3.5, capsize=2, lw=1, color=colour, label=name)
+    axis.set_xlim(-0.5, len(links) - 0.5)
     axis.set_xticks(range(len(links)), links, rotation=35, ha="right", fontsize=7)
     axis.grid(axis="y", alpha=0.3)
 

@@ -28,7 +28,7 @@ def draw(run: Run) -> Picture | LeftOut:
 def verdict(agreement: Agreement) -> str:
     """How often the model chose well, as a sentence."""
     if not agreement.lengths:
-        return "No set of conditions has several draft lengths and a prediction, so the best draft length cannot be compared."
+        return "No set of conditions has both a prediction and every draft length up to a longest one, so best lengths are not compared."
     held = "which meets" if agreement.holds else "which MISSES"
     agreeing = len(agreement.lengths) - len(agreement.exceptions)
     counts = f"{agreeing} of {len(agreement.lengths)} sets of conditions ({agreement.share:.0%})"

@@ -72,7 +72,7 @@ def test_a_fleet_has_its_curves(tmp_path):
 
 def test_exceptions_to_the_cost_model_are_listed(tmp_path):
     text = build_report(written_run(tmp_path)).page.read_text()
-    assert "lost by the predicted" in text and "<td>8</td><td>4</td><td>not run</td>" in text
+    assert "lost by the predicted" in text and "<td>8</td><td>4</td><td>44.4%</td>" in text
 
 
 def test_the_results_say_how_to_make_them_again(tmp_path):

@@ -56,7 +56,7 @@ def test_failures_and_missing_cells_are_confessed(tmp_path):
     rows[0]["failed"] = 3
     run = read_run(written_run(tmp_path, rows, cells=[*(one["cell"] for one in rows), "gone"]))
     said = " ".join(words.reservations(run))
-    assert "3 responses failed" in said and "1 of 8 cells have no result" in said
+    assert "3 responses failed" in said and "1 of 16 cells have no result" in said
 
 
 def test_a_run_without_both_sides_says_so(tmp_path):
