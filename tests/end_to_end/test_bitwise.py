@@ -81,7 +81,7 @@ def test_a_positions_logits_are_bitwise_the_same(model, dtype, lengths, threads)
     try:
         whole = target.forward([Block(0, 0, text, LENGTH - FIRST)])[0].logits
         for length in lengths:
-            for others, first in ((0, 0), (7, 3)) if len(lengths) < 8 else itertools.product((0, 1, 3, 7), (0, 3)):
+            for others, first in ((0, 0), (7, 3)) if len(lengths) < 8 else ((0, 0), (0, 3), (3, 5), (7, 3)):
                 again = logits(target, text, cuts(length, first), others, slot=length % 8)
                 assert np.array_equal(again, whole), f"blocks of {length} after one of {first}, beside {others} others"
     finally:
