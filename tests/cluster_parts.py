@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from airdraft.clock import WallClock
+from airdraft.errors import UnavailableError
 from airdraft.messages import Description, Load
 from cloud.settings import VerifierSettings
 from cloud.verifier import Verifier
@@ -62,7 +63,7 @@ class LocalDesk:
 
     def _look(self) -> None:
         if self.is_away:
-            raise ConnectionError("nobody at the desk")
+            raise UnavailableError("nobody at the desk")
 
 
 class PacedTarget(HashTarget):

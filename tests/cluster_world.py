@@ -12,6 +12,7 @@ import socket
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,8 +28,6 @@ from orchestration.cluster import names, ray_connection
 from orchestration.cluster.deployment import Deployment
 from orchestration.cluster.reports import ReplicaStatus, Snapshot
 from orchestration.cluster.settings import PLACE, ClusterSettings
-from tests.references import by_target
-from tests.tiny_pair import save_pair
 
 PATIENCE_S = 300.0  # for something to come true on a busy machine; only a failing test waits so long
 STARTED_S = time.monotonic()
@@ -158,8 +157,17 @@ def settings(folder: Path, chosen: argparse.Namespace) -> ClusterSettings:
     )  # fmt: skip
 
 
-def put_up(folder: Path, chosen: argparse.Namespace, prompts: Sequence[int]) -> World:
+def prepare(folder: Path) -> None:
+    """The models, and what loads slowly; done while the nodes start."""
+    from tests import references  # noqa: F401  # here for the same reason
+    from tests.tiny_pair import save_pair
+
     save_pair(folder)
+
+
+def put_up(folder: Path, chosen: argparse.Namespace, prompts: Sequence[int]) -> World:
+    from tests.references import by_target
+
     parts = settings(folder, chosen)
     cluster = Deployment.put_up(parts, is_local=False, tell=tell)
     world = World(folder, parts, cluster, assembly.load_language(folder / "tiny-drafter"))
@@ -330,9 +338,11 @@ def main() -> None:
     parser.add_argument("--drafter", choices=["lookup", "model"], default="lookup")
     chosen = parser.parse_args()
     prompts = range(chosen.prompts)
+    preparing = ThreadPoolExecutor(1).submit(prepare, chosen.folder)
     with two_nodes(room=1 if chosen.scenario == "node" else 2) as (cluster, places), ray_connection.connected(cluster.address):
         second = add_node(cluster, "cloud", room=1) if chosen.scenario == "node" else None
         tell("all nodes")
+        preparing.result(PATIENCE_S)
         world = put_up(chosen.folder, chosen, prompts)
         if second is not None:
             kill_node(world, cluster, second, prompts)

@@ -15,6 +15,7 @@ from orchestration.cluster.reports import DeviceReport, ReplicaReport, Snapshot
 from orchestration.cluster.settings import ClusterSettings
 
 ASK_DEADLINE_S = 30.0
+HEAD = "node:__internal_head__"  # Ray's own resource of the head node, whose loss is that of the whole Ray cluster
 
 Tell = Callable[[str], None]
 
@@ -41,7 +42,15 @@ class Deployment:
             raise SettingsError("a cluster of airdraft is up already on this Ray; take it down with: airdraft down")
         directory = (
             ray.remote(Directory)
-            .options(name=names.DIRECTORY, namespace=names.NAMESPACE, lifetime="detached", num_cpus=0, max_restarts=-1, max_task_retries=3)
+            .options(
+                name=names.DIRECTORY,
+                namespace=names.NAMESPACE,
+                lifetime="detached",
+                num_cpus=0,
+                resources={HEAD: 0.001},
+                max_restarts=-1,
+                max_task_retries=-1,  # whoever asks has a deadline of its own
+            )
             .remote(settings, time.monotonic, is_local=is_local)
         )
         cluster = cls(settings, directory, is_local=is_local)

@@ -28,6 +28,7 @@ from orchestration.cluster.shaped_way import ShapedWay
 from orchestration.link import LinkSettings
 
 ASK_AGAIN_S = 0.25
+ASK_DEADLINE_S = 5.0
 TELL_DEADLINE_S = 10.0
 
 
@@ -151,18 +152,24 @@ class ClusterDevice:
 
     async def _assigned(self) -> Replicas:
         """The verifiers to go to, in the directory's order. Raises UnavailableError when there are none for too long."""
-        addresses = await self._ask_until_somebody_serves()
         if self._replicas is None:
-            self._replicas = Replicas(addresses, self._connect, self._desk.assign)
+            self._replicas = Replicas(await self._ask_until_somebody_serves(), self._connect, self._desk.assign)
         else:
-            await self._replicas.prefer(addresses)
+            await self._replicas.prefer(await self._ask_once())
         return self._replicas
+
+    async def _ask_once(self) -> Sequence[str]:
+        """What the directory says; nothing while it is away, so that those who were known stay known."""
+        with suppress(UnavailableError, TimeoutError):
+            async with asyncio.timeout(ASK_DEADLINE_S):
+                return await self._desk.assign()
+        return ()
 
     async def _ask_until_somebody_serves(self) -> Sequence[str]:
         patience_s = self.plan.settings.patience_s
         try:
             async with asyncio.timeout(patience_s):
-                while not (addresses := await self._desk.assign()):
+                while not (addresses := await self._ask_once()):
                     await asyncio.sleep(ASK_AGAIN_S)
                 return addresses
         except TimeoutError:

@@ -1,4 +1,4 @@
-"""The files in deploy/: valid by the schemas of those who read them, true to the code, and documented with the command that applies them."""
+"""The files in deploy/: valid by the schemas of their readers, true to the code, and documented with the commands that apply them."""
 
 from __future__ import annotations
 

@@ -155,12 +155,13 @@ async def test_a_directory_that_is_away_costs_nothing_but_news():
         device = await world.device(0)
         assert (await device.answer(agreed())).tokens == text()
         world.desk.is_away = True
-        heard = world.desk.directory.snapshot().replicas[0].counts["emitted"]
-        with pytest.raises(ConnectionError):
-            await device.answer(agreed(1))
-        world.desk.is_away = False
         assert (await device.answer(agreed(1))).tokens == text(1)
-        await eventually(lambda: world.desk.directory.snapshot().replicas[0].counts["emitted"] > heard)
+        fresh = await world.device(1)
+        asking = asyncio.create_task(fresh.answer(agreed(2)))
+        await eventually(lambda: fresh.report().is_answering)
+        world.desk.is_away = False
+        assert (await asking).tokens == text(2)
+        await eventually(lambda: world.desk.directory.snapshot().replicas[0].counts["emitted"] == 120)
 
 
 async def test_a_device_waits_for_the_first_verifier_and_gives_up_in_words():
