@@ -79,6 +79,7 @@ class SlotTable:
         self._slots = [Slot(index) for index in range(slots)]
         self._by_owner: dict[str, Slot] = {}
         self._waiters: deque[_Waiter] = deque()
+        self._idle = slots  # not pinned
         self._acquisitions = 0
         self._wait_s = wait_s
         self._share_prefixes = share_prefixes
@@ -107,6 +108,7 @@ class SlotTable:
 
     def release(self, slot: Slot) -> None:
         """Unpin, and let those who wait have what is free now."""
+        self._idle += slot.pinned
         slot.pinned = False
         self._serve()
 
@@ -131,17 +133,17 @@ class SlotTable:
         owners = {slot.owner: slot for slot in self._slots if slot.owner is not None}
         if owners != self._by_owner or len(owners) != sum(slot.owner is not None for slot in self._slots):
             raise InternalError("the slot table and its index of owners disagree")
+        if self._idle != sum(not slot.pinned for slot in self._slots):
+            raise InternalError("the slot table has miscounted its idle slots")
         return tuple(self._slots)
 
     def _serve(self) -> None:
         """In order of arrival; one who waits for its own slot, still computing for its older stream, holds up nobody."""
-        idle = sum(not slot.pinned for slot in self._slots)
         for waiter in list(self._waiters):
-            if waiter.granted.done() or not (idle or waiter.session_id in self._by_owner):
+            if waiter.granted.done() or not (self._idle or waiter.session_id in self._by_owner):
                 continue
             hold = self._grant(waiter.session_id, waiter.text)
             if hold is not None:
-                idle -= 1
                 self._waiters.remove(waiter)
                 waiter.granted.set_result(hold)
 
@@ -156,6 +158,7 @@ class SlotTable:
             return None
         self._acquisitions += 1
         slot.pinned, slot.attached, slot.used = True, True, self._acquisitions
+        self._idle -= 1
         return Hold(self, slot, keep=len(text))
 
     def _choose(self, text: Prefix) -> Slot | None:
