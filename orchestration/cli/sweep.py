@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 
 if TYPE_CHECKING:
     from orchestration.prediction import Agreement
@@ -88,20 +90,15 @@ def watched(console: Console) -> Iterator[Progress]:
     if not console.is_terminal:
         yield Lines(console)
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"))
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bars:
+    with Bars(*columns, TimeRemainingColumn(), console=console, transient=True) as bars:
         yield Bar(bars)
 
 
 class Bar:
     """Cells done of those to be run, with the time that the rest should take."""
 
-    def __init__(self, bars: object) -> None:
-        from rich.progress import Progress
-
-        assert isinstance(bars, Progress)
+    def __init__(self, bars: Bars) -> None:
         self._bars = bars
         self._task = bars.add_task("starting", total=None)
         self._failed = 0

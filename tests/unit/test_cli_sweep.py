@@ -133,3 +133,17 @@ def test_submit_wants_exactly_one_thing_to_do(run, arguments):
 def test_submit_names_a_file_that_is_missing(run, tmp_path):
     with pytest.raises(SettingsError, match="absent"):
         run("submit", tmp_path / "absent.toml")
+
+
+def test_a_terminal_shows_a_bar_with_the_time_left():
+    import io
+
+    from rich.console import Console
+
+    from orchestration.cli.sweep import watched
+
+    screen = io.StringIO()
+    with watched(Console(file=screen, force_terminal=True, width=120)) as progress:
+        progress.started(40, 2)
+        progress.advanced([Finished("a", {}), Finished("b", failure="no")])
+    assert "cells (1 failed)" in screen.getvalue() and re.search(r"2/40", screen.getvalue())
