@@ -28,13 +28,17 @@ class Clock(Protocol):
         """Seconds since some fixed moment, never going back."""
         ...
 
-    async def sleep(self, seconds: float) -> None: ...
+    async def sleep(self, seconds: float) -> None:
+        """Let others run for so long."""
+        ...
 
     async def compute(self, work: Work, run: Callable[[], Result]) -> Result:
         """Do `run` without blocking the event loop; what it raises, this raises."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Compute nothing more."""
+        ...
 
 
 class WallClock:
@@ -44,13 +48,17 @@ class WallClock:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
 
     def now(self) -> float:
+        """Seconds of the process's performance counter."""
         return time.perf_counter()
 
     async def sleep(self, seconds: float) -> None:
+        """Really sleep."""
         await asyncio.sleep(seconds)
 
     async def compute(self, work: Work, run: Callable[[], Result]) -> Result:
+        """Run on the compute thread, after what was asked before."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, run)
 
     def close(self) -> None:
+        """Drop what waits; what runs ends by itself."""
         self._executor.shutdown(wait=False, cancel_futures=True)

@@ -32,6 +32,7 @@ class RuleChoice:
     parameters: tuple[tuple[str, float], ...] = ()
 
     def parameter(self, name: str, default: float) -> float:
+        """The value of one parameter, or `default` where it was not chosen."""
         return dict(self.parameters).get(name, default)
 
 
@@ -54,7 +55,7 @@ class Contract:
     tokenizer_digest: bytes
     vocabulary_size: int
     prompt: tuple[int, ...]
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
     rule: RuleChoice = RuleChoice()
     stop_tokens: tuple[int, ...] = ()
     max_new_tokens: int = 256

@@ -28,6 +28,7 @@ class Prefix:
         self.append(tokens)
 
     def append(self, tokens: Iterable[int]) -> None:
+        """Grow by these tokens."""
         for token in tokens:
             self._digests.append(extend(self._digests[-1], token))
             self._tokens.append(token)
@@ -48,9 +49,11 @@ class Prefix:
         return self._tokens[index]
 
     def tokens(self, start: int = 0, stop: int | None = None) -> tuple[int, ...]:
+        """The tokens at positions `start` to `stop`, the latter excluded."""
         return tuple(self._tokens[start:stop])
 
     def copy(self) -> Prefix:
+        """A twin that grows apart."""
         twin = Prefix()
         twin._tokens = self._tokens.copy()
         twin._digests = self._digests.copy()
