@@ -13,7 +13,7 @@ from orchestration.sweep.sweep import Where, check_sweep, run_sweep
 FOLDER = Path(__file__).parents[2] / "deploy" / "scenarios"
 NAMES = sorted(path.name for path in FOLDER.glob("*.toml"))
 RECORDED = pytest.mark.skipif(
-    not list(FOLDER.parent.glob("recordings/*.msgpack.z")), reason="deploy/recordings is release data, and is not in this checkout"
+    len(list(FOLDER.parent.glob("recordings/*.msgpack.z"))) < 3, reason="deploy/recordings does not hold all three recordings yet"
 )
 
 
@@ -34,7 +34,7 @@ def test_the_first_sweep_has_sixty_prompts():
     assert read_scenario(FOLDER / "first_sweep.toml").workload.count == 60
 
 
-@RECORDED
+@pytest.mark.skipif(not (FOLDER.parent / "recordings" / "gsm8k_test.msgpack.z").exists(), reason="deploy/recordings holds no GSM8K")
 def test_the_smallest_sweep_shows_what_the_model_of_costs_expects(tmp_path):
     outcome = run_sweep(FOLDER / "smoke.toml", tmp_path, Where(local=True, workers=1))
     rows = {(row["kind"], row["draft_length"], row["round_trip_ms"]): row for row in outcome.rows}
