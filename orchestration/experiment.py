@@ -16,7 +16,7 @@ from orchestration import baselines, link, metrics
 from orchestration.cell import Cell, Kind, renamed
 from orchestration.fleet import Fleet, FleetResult, Response
 from orchestration.link.channel import LinkState
-from orchestration.material import Material
+from orchestration.material import Material, Overlap
 from orchestration.prediction import predict
 from orchestration.scenario import Scenario
 from orchestration.simulation.profile import MachineProfile
@@ -64,7 +64,7 @@ def run_cell(prepared: Prepared, *, keep_journal: bool = False) -> CellResult:
     records = [response.record for response in result.responses if response.record is not None]
     row = _identity(prepared) | _conditions(prepared) | metrics.summarise(records)
     row |= _of_the_whole(prepared, result, row)
-    row |= predict(prepared.cell, (prepared.device, prepared.verifier), _acceptance(prepared, row))
+    row |= predict(prepared.cell, (prepared.device, prepared.verifier), _overlaps(prepared, row))
     journal = _journal(prepared, records) if keep_journal else None
     row["wall_s"] = time.perf_counter() - started
     return CellResult(row, [_response_row(prepared, response) for response in result.responses], journal)
@@ -162,21 +162,25 @@ def _of_the_whole(prepared: Prepared, result: FleetResult, row: dict[str, Any]) 
     return {
         "failed": sum(response.record is None for response in result.responses),
         "target_busy": busy,
-        "agreement": prepared.material.agreement(prepared.prompts) if lone else None,
+        "agreement": _agreement(prepared) if lone else None,
         **({"wasted_drafts_per_token": None, "target_s_per_token": None} if lone else {}),
     }
 
 
-def _acceptance(prepared: Prepared, row: dict[str, Any]) -> float | None:
-    """Per-token acceptance as the cost model has it: known beforehand from a recording, else as it was measured here."""
-    known = prepared.material.agreement(prepared.prompts)
-    judged = sum(row.get("judged_by_position") or ())
-    if known is not None or not judged:
+def _agreement(prepared: Prepared) -> float | None:
+    """Of all positions of all prompts together."""
+    overlaps = prepared.material.overlaps(prepared.prompts, prepared.scenario.device)
+    return sum(one.tokens * one.share for one in overlaps) / sum(one.tokens for one in overlaps) if overlaps else None
+
+
+def _overlaps(prepared: Prepared, row: dict[str, Any]) -> tuple[Overlap, ...]:
+    """What the cost model is told of the text: known beforehand from a recording, else as it was measured here."""
+    known = prepared.material.overlaps(prepared.prompts, prepared.scenario.device)
+    judged = row.get("judged_by_position")
+    if known or not judged:
         return known
-    accepted = sum(
-        share * count for share, count in zip(row["acceptance_by_position"], row["judged_by_position"], strict=True) if share is not None
-    )
-    return float(accepted / judged)
+    accepted = sum(share * count for share, count in zip(row["acceptance_by_position"], judged, strict=True))
+    return (Overlap(row["tokens"], accepted / sum(judged)),)
 
 
 def _response_row(prepared: Prepared, response: Response) -> dict[str, Any]:

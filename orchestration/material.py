@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from airdraft.messages import Contract
@@ -10,6 +11,14 @@ from edge.seams import Drafter
 from edge.settings import DeviceSettings
 from orchestration.simulation.verifier import Served
 from orchestration.workload import Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """One response's length, and the share of its positions where the drafter, on the target's text, proposes the target's token."""
+
+    tokens: int
+    share: float
 
 
 class Material(Protocol):
@@ -55,6 +64,6 @@ class Material(Protocol):
         """The response that the exact rule must bring; None when only running the target can tell."""
         ...
 
-    def agreement(self, chosen: tuple[int, ...]) -> float | None:
-        """Share of the positions of these responses where the drafter proposes the target's token; None when not known beforehand."""
+    def overlaps(self, chosen: tuple[int, ...], device: DeviceSettings) -> tuple[Overlap, ...]:
+        """Of each of these responses: how long it is, and how often the drafter would agree; empty when not known beforehand."""
         ...

@@ -18,6 +18,7 @@ from edge import drafters
 from edge.seams import Drafter
 from edge.settings import DeviceSettings
 from orchestration.assembly import Language, build_contract, load_language, load_model
+from orchestration.material import Overlap
 from orchestration.recording.prompts import read_prompts
 from orchestration.scenario import Scenario
 from orchestration.simulation.verifier import Served
@@ -74,8 +75,9 @@ class ModelMaterial:
     def expected(self, prompt: int, device: DeviceSettings) -> None:
         """Only the target can tell."""
 
-    def agreement(self, chosen: tuple[int, ...]) -> None:
+    def overlaps(self, chosen: tuple[int, ...], device: DeviceSettings) -> tuple[Overlap, ...]:
         """Only running both can tell."""
+        return ()
 
     @property
     def _target_settings(self) -> ModelSettings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from orchestration.cell import Cell, Kind
 from orchestration.cost_model import Costs
 from orchestration.link.channel import Direction, LegState, LinkState
 from orchestration.link.transit import timeout_s
+from orchestration.material import Overlap
 from orchestration.scenario import LONGEST_SEARCH, Scenario
 from orchestration.simulation import Framing
 from orchestration.simulation.profile import Cost, MachineProfile
@@ -24,28 +25,47 @@ BAR = 0.8
 Row = Mapping[str, Any]
 
 
-def predict(cell: Cell, machines: tuple[MachineProfile, MachineProfile], acceptance: float | None) -> dict[str, Any]:
+def predict(cell: Cell, machines: tuple[MachineProfile, MachineProfile], overlaps: Sequence[Overlap]) -> dict[str, Any]:
     """The predicted columns for a cell on (device, verifier) machines; null where the model does not speak of it.
 
-    It knows constant links and idle verifiers only, and an acceptance that is the same for every token.
+    It knows constant links and idle verifiers only, and for each prompt an acceptance that is the same for every token.
     """
     costs = cell_costs(cell.scenario, machines)
     if costs is None:
         return {}
-    row: dict[str, Any] = {"predicted_acceptance": acceptance, "predicted_stream_tpot_s": cost_model.streaming_token_s(costs)}
+    row: dict[str, Any] = {"predicted_stream_tpot_s": cost_model.streaming_token_s(costs)}
     length = cell.scenario.fixed_draft_length
     if cell.kind is Kind.STREAM:
         row["predicted_tpot_s"] = row["predicted_stream_tpot_s"]
     elif cell.kind is Kind.DEVICE:
         row["predicted_tpot_s"] = costs.draft_step_s
-    elif length is not None and acceptance is not None and cell.kind is not Kind.POLICY:
-        row["predicted_tokens_per_round"] = cost_model.expected_tokens(acceptance, length)
+    elif length is not None and overlaps and cell.kind is not Kind.POLICY:
+        row["predicted_tokens_per_round"] = tokens_per_round(overlaps, length)
         row["predicted_round_s"] = cost_model.round_s(costs, length)
-        row["predicted_tpot_s"] = cost_model.drafting_token_s(costs, acceptance, length)
-    if acceptance is not None:
-        row["predicted_best_draft_length"] = cost_model.best_draft_length(costs, acceptance, LONGEST_SEARCH)
-        row["predicted_break_even_ms"] = 1e3 * cost_model.break_even_round_trip_s(costs, acceptance, LONGEST_SEARCH)
+        row["predicted_tpot_s"] = drafting_token_s(costs, overlaps, length)
+    if overlaps:
+        lengths = range(1, LONGEST_SEARCH + 1)
+        row["predicted_acceptance"] = sum(one.tokens * one.share for one in overlaps) / sum(one.tokens for one in overlaps)
+        row["predicted_best_draft_length"] = min(lengths, key=lambda length: drafting_token_s(costs, overlaps, length))
+        row["predicted_break_even_ms"] = 1e3 * max(_break_even_s(costs, overlaps, length) for length in lengths)
     return row
+
+
+def tokens_per_round(overlaps: Sequence[Overlap], draft_length: int) -> float:
+    """All tokens over all rounds: prompts with many misses take many of the rounds, so this is less than E[L] of the mean acceptance."""
+    rounds = sum(one.tokens / cost_model.expected_tokens(one.share, draft_length) for one in overlaps)
+    return sum(one.tokens for one in overlaps) / rounds
+
+
+def drafting_token_s(costs: Costs, overlaps: Sequence[Overlap], draft_length: int) -> float:
+    """Seconds per token of the sequential schedule over these prompts."""
+    return cost_model.round_s(costs, draft_length) / tokens_per_round(overlaps, draft_length)
+
+
+def _break_even_s(costs: Costs, overlaps: Sequence[Overlap], draft_length: int) -> float:
+    """The round trip at which drafts of this length take as long as streaming."""
+    round_s = cost_model.round_s(costs, draft_length) - costs.round_trip_s
+    return tokens_per_round(overlaps, draft_length) * cost_model.streaming_token_s(costs) - round_s
 
 
 def cell_costs(scenario: Scenario, machines: tuple[MachineProfile, MachineProfile]) -> Costs | None:

@@ -14,6 +14,7 @@ from cloud.settings import VerifierSettings
 from edge import drafters
 from edge.seams import Drafter
 from edge.settings import DeviceSettings
+from orchestration.material import Overlap
 from orchestration.recording.entry import Entry
 from orchestration.recording.recording import Recording, read_recording
 from orchestration.recording.replay import RecordedDrafter, RecordedTarget, Repertoire
@@ -103,11 +104,9 @@ class ReplayMaterial:
         """What was recorded, as far as it is asked for."""
         return self._entries[prompt][0].response[: self.max_new_tokens(device)]
 
-    def agreement(self, chosen: tuple[int, ...]) -> float:
-        """Of all positions of the recorded responses."""
-        entries = [self._entries[number][0] for number in chosen]
-        missed = sum(len(entry.misses) for entry in entries)
-        return 1 - missed / sum(len(entry.response) for entry in entries)
+    def overlaps(self, chosen: tuple[int, ...], device: DeviceSettings) -> tuple[Overlap, ...]:
+        """Of the recorded responses, as far as they are asked for."""
+        return tuple(_overlap(self._entries[number][0], self.max_new_tokens(device)) for number in chosen)
 
     @cached_property
     def _repertoire(self) -> Repertoire:
@@ -116,3 +115,8 @@ class ReplayMaterial:
     @cached_property
     def _entries(self) -> tuple[tuple[Entry, Recording], ...]:
         return tuple((entry, recording) for recording in self.recordings for entry in recording.entries)
+
+
+def _overlap(entry: Entry, longest: int) -> Overlap:
+    tokens = min(len(entry.response), longest)
+    return Overlap(tokens, 1 - sum(row < tokens for row in entry.misses) / tokens)

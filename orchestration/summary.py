@@ -133,8 +133,10 @@ MEASURED = (
 )
 
 PREDICTED = (
-    Column("predicted_acceptance", REAL, "per-token acceptance that the cost model was given: of the recording, else as measured here"),
-    Column("predicted_tokens_per_round", REAL, "E[L] = (1 - a^(k+1)) / (1 - a)"),
+    Column(
+        "predicted_acceptance", REAL, "mean per-token acceptance that the cost model was given: of the recording, else as measured here"
+    ),
+    Column("predicted_tokens_per_round", REAL, "E[L] = (1 - a^(k+1)) / (1 - a), with each prompt's own a: all tokens over all rounds"),
     Column("predicted_round_s", REAL, "T_round(k)"),
     Column("predicted_tpot_s", REAL, "T_round / E[L]; for a stream: the target's time per token"),
     Column("predicted_stream_tpot_s", REAL, "what streaming should take here"),

@@ -8,11 +8,13 @@ import pytest
 from orchestration import baselines, cost_model
 from orchestration.cell import Cell, Kind
 from orchestration.machines import MachinesSettings
-from orchestration.prediction import best_lengths, cell_costs, mark_best, predict
+from orchestration.material import Overlap
+from orchestration.prediction import best_lengths, cell_costs, mark_best, predict, tokens_per_round
 from orchestration.scenario import Scenario
 from tests.made_up_recording import values
 
 MACHINES = MachinesSettings.parse({"draft_step_ms": 10, "target_token_ms": 60, "row_share": 0.05})
+EVEN = (Overlap(100, 0.8),)
 PAIR = (MACHINES.device_profile(), MACHINES.verifier_profile())
 
 
@@ -38,21 +40,40 @@ def test_a_slow_link_adds_transfers_and_a_lossy_one_its_timeouts():
 def test_the_model_is_silent_on_changing_channels_and_fleets():
     assert cell_costs(scenario(link={"preset": "bursty"}), PAIR) is None
     assert cell_costs(scenario(devices=2), PAIR) is None
-    assert predict(Cell(scenario(devices=2), Kind.SEQUENTIAL), PAIR, 0.8) == {}
+    assert predict(Cell(scenario(devices=2), Kind.SEQUENTIAL), PAIR, EVEN) == {}
 
 
 def test_each_kind_of_row_gets_the_prediction_that_belongs_to_it():
     base = scenario(link={"round_trip_ms": 50})
     costs = cell_costs(base, PAIR)
-    drafting = predict(Cell(base, Kind.SEQUENTIAL), PAIR, 0.8)
+    drafting = predict(Cell(base, Kind.SEQUENTIAL), PAIR, EVEN)
     assert drafting["predicted_tpot_s"] == cost_model.drafting_token_s(costs, 0.8, 4)
     assert drafting["predicted_tokens_per_round"] == pytest.approx((1 - 0.8**5) / 0.2)
     assert drafting["predicted_best_draft_length"] == cost_model.best_draft_length(costs, 0.8, 16)
     assert drafting["predicted_break_even_ms"] > 50
-    assert predict(Cell(baselines.stream(base), Kind.STREAM), PAIR, 0.8)["predicted_tpot_s"] == pytest.approx(0.060)
-    assert predict(Cell(baselines.device(base), Kind.DEVICE), PAIR, 0.8)["predicted_tpot_s"] == pytest.approx(0.010)
-    assert "predicted_tpot_s" not in predict(Cell(base, Kind.POLICY), PAIR, 0.8)
-    assert "predicted_best_draft_length" not in predict(Cell(base, Kind.SEQUENTIAL), PAIR, None)
+    assert predict(Cell(baselines.stream(base), Kind.STREAM), PAIR, EVEN)["predicted_tpot_s"] == pytest.approx(0.060)
+    assert predict(Cell(baselines.device(base), Kind.DEVICE), PAIR, EVEN)["predicted_tpot_s"] == pytest.approx(0.010)
+    assert "predicted_tpot_s" not in predict(Cell(base, Kind.POLICY), PAIR, EVEN)
+    assert "predicted_best_draft_length" not in predict(Cell(base, Kind.SEQUENTIAL), PAIR, ())
+
+
+def test_the_break_even_round_trip_is_where_drafting_takes_as_long_as_streaming():
+    at = predict(Cell(scenario(link={"round_trip_ms": 0}), Kind.SEQUENTIAL), PAIR, EVEN)["predicted_break_even_ms"]
+    found = [predict(Cell(scenario(link={"round_trip_ms": at + more}), Kind.SEQUENTIAL), PAIR, EVEN) for more in (-1, 1)]
+    best = [min(_tpot(at + more, length) for length in range(1, 17)) for more in (-1, 1)]
+    assert best[0] < found[0]["predicted_stream_tpot_s"] < best[1]
+
+
+def _tpot(round_trip_ms, length):
+    base = scenario(link={"round_trip_ms": round_trip_ms}, device={"draft_length": length})
+    return predict(Cell(base, Kind.SEQUENTIAL), PAIR, EVEN)["predicted_tpot_s"]
+
+
+def test_prompts_that_differ_take_more_rounds_than_their_mean():
+    apart = (Overlap(100, 0.6), Overlap(100, 1.0))
+    assert tokens_per_round(EVEN, 4) == pytest.approx(cost_model.expected_tokens(0.8, 4))
+    assert tokens_per_round(apart, 4) == pytest.approx(200 / (100 / cost_model.expected_tokens(0.6, 4) + 100 / 5))
+    assert tokens_per_round(apart, 4) < tokens_per_round(EVEN, 4)
 
 
 def row(environment, length, tpot_s, predicted, kind="sequential"):
