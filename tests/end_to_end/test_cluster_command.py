@@ -44,7 +44,7 @@ ASK = ("generate", "hello, hello, hello", "--on-cluster")
 @pytest.fixture(scope="module")
 def variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     home = tmp_path_factory.mktemp("home")
-    return {"HOME": str(home), "RAY_memory_monitor_refresh_ms": "0", "RAY_TMPDIR": str(home.parent / "r"), "RAY_ADDRESS": ""}
+    return {"HOME": str(home), "RAY_memory_monitor_refresh_ms": "0", "RAY_ADDRESS": "", "XDG_STATE_HOME": ""}
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +70,11 @@ def cluster(file: Path, variables: dict[str, str]) -> Iterator[subprocess.Popen[
         process.communicate(timeout=DEADLINE_S)
 
 
+def note(variables: dict[str, str]) -> Path:
+    """Where the cluster's Ray is; other commands find it there, whatever other Rays this machine runs."""
+    return Path(variables["HOME"]) / ".local" / "state" / "airdraft" / "cluster.json"
+
+
 def answer(*arguments: str, **variables: str) -> str:
     """The response's text, of all 16 tokens."""
     ended = run(*arguments, "--json", **variables)
@@ -80,7 +85,9 @@ def answer(*arguments: str, **variables: str) -> str:
 
 
 def test_a_cluster_is_put_up_watched_asked_mended_and_taken_down(cluster, file, variables):
-    known = json.loads(run("status", "--json", **variables).out)
+    shown = run("status", "--json", **variables)
+    assert shown.code == 0, shown.err
+    known = json.loads(shown.out)
     assert {status["state"] for status in known["replicas"]} == {"serving"}
     text = answer(*ASK, **variables)
     address = known["replicas"][0]["report"]["address"]
@@ -89,22 +96,29 @@ def test_a_cluster_is_put_up_watched_asked_mended_and_taken_down(cluster, file, 
     assert answer(*outside, **variables) == text
 
     assert run("down", "--replica", "verifier-1", "--grace", "1", **variables).code == 0
-    shown = run("status", "--once", **variables).out
-    assert "verifier-0" in shown and "verifier-1" not in shown
+    table = run("status", "--once", **variables).out
+    assert "verifier-0" in table and "verifier-1" not in table
     assert run("up", str(file), "--repair", **variables).code == 0
     assert run("up", str(file), "--replace", "--grace", "1", **variables).code == 0
     assert answer(*ASK, **variables) == text
 
-    refused = run("up", str(file), "--address", "auto", **variables)
+    noted = json.loads(note(variables).read_text())
+    assert noted["is_guarded"]
+    refused = run("up", str(file), "--address", noted["address"], **variables, RAY_AUTH_MODE="token")
     assert refused.code == 2 and "up already" in refused.err
+    unguarded = run("status", "--address", noted["address"], **variables, RAY_AUTH_MODE="disabled")
+    assert unguarded.code == 4 and "RAY_AUTH_MODE=token" in unguarded.err
     assert run(*ASK, "--drafter", "lookup", **variables).code == 2
     assert run(*ASK, "--cluster-device", "device-7", **variables).code == 4
     assert run("down", **variables).code == 0
     assert cluster.wait(DEADLINE_S) == 0
-    assert run("status", **variables).code == 4
+    assert not note(variables).exists()
+    assert run("status", "--address", noted["address"], **variables).code == 4
 
 
 def test_ctrl_c_takes_everything_down(cluster, variables):
+    noted = json.loads(note(variables).read_text())
     cluster.send_signal(signal.SIGINT)
     assert cluster.wait(DEADLINE_S) == 0
-    assert run("status", **variables).code == 4
+    assert not note(variables).exists()
+    assert run("status", "--address", noted["address"], **variables).code == 4
