@@ -6,14 +6,16 @@ import pytest
 
 from orchestration.experiment import prepare, run_cell
 from orchestration.materials import Materials
+from orchestration.recording.recording import read_recording
 from orchestration.scenario import changed, read_scenario, read_values
 from orchestration.sweep.grid import single
 from orchestration.sweep.sweep import Where, check_sweep, run_sweep
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "scenarios"
+RECORDINGS = FOLDER.parent / "recordings"
 NAMES = sorted(path.name for path in FOLDER.glob("*.toml"))
 RECORDED = pytest.mark.skipif(
-    len(list(FOLDER.parent.glob("recordings/*.msgpack.z"))) < 3, reason="deploy/recordings does not hold all three recordings yet"
+    len(list(RECORDINGS.glob("*.msgpack.z"))) < 3, reason="deploy/recordings does not hold all three recordings yet"
 )
 
 
@@ -34,7 +36,7 @@ def test_the_first_sweep_has_sixty_prompts():
     assert read_scenario(FOLDER / "first_sweep.toml").workload.count == 60
 
 
-@pytest.mark.skipif(not (FOLDER.parent / "recordings" / "gsm8k_test.msgpack.z").exists(), reason="deploy/recordings holds no GSM8K")
+@pytest.mark.skipif(not (RECORDINGS / "gsm8k_test.msgpack.z").exists(), reason="deploy/recordings holds no GSM8K")
 def test_the_smallest_sweep_shows_what_the_model_of_costs_expects(tmp_path):
     outcome = run_sweep(FOLDER / "smoke.toml", tmp_path, Where(local=True, workers=1))
     rows = {(row["kind"], row["draft_length"], row["round_trip_ms"]): row for row in outcome.rows}
@@ -51,6 +53,9 @@ def test_the_smallest_sweep_shows_what_the_model_of_costs_expects(tmp_path):
 def test_a_part_of_the_fleet_is_served_whole():
     values = {key: value for key, value in read_values(FOLDER / "fleet.toml").items() if key not in ("grid", "sweep")}
     cell = single(changed(values, {"devices": 40, "device.max_new_tokens": 16}, FOLDER), "fleet.toml")
-    row = run_cell(prepare(cell, Materials().of(cell.scenario))).row
-    assert (row["responses"], row["failed"], row["tokens"]) == (40, 0, 40 * 16) and 0.5 < row["fairness"] <= 1
+    result = run_cell(prepare(cell, Materials().of(cell.scenario)))
+    row = result.row
+    recorded = {entry.name: len(entry.response) for entry in read_recording(RECORDINGS / "spec_bench.msgpack.z").entries}
+    assert [response["tokens"] for response in result.responses] == [min(16, recorded[response["name"]]) for response in result.responses]
+    assert (row["responses"], row["failed"]) == (40, 0) and 0.5 < row["fairness"] <= 1
     assert row["batch_mean"] > 1
