@@ -43,7 +43,13 @@ def by_target(target: TransformersTarget, contract: Contract) -> tuple[int, ...]
     return tuple(text[len(contract.prompt) :])
 
 
-@functools.lru_cache(maxsize=2)  # models of gigabytes among them
+def release() -> None:
+    """Let go of the models, which may take gigabytes; the texts are kept."""
+    _model.cache_clear()
+    _target.cache_clear()
+
+
+@functools.lru_cache(maxsize=2)
 def _model(served: Served) -> Any:
     return served.load()
 

@@ -21,7 +21,7 @@ from edge.drafters.prompt_lookup import PromptLookup
 from edge.seams import Drafter
 from edge.session import Session
 from tests.prompts import texts, tokens
-from tests.references import reference
+from tests.references import reference, release
 from tests.worlds import Served, World, drafter, require, respond
 
 SMOLLM2, LARGE, SMALL = "smollm2-135m", "qwen2.5-coder-1.5b", "qwen2.5-coder-0.5b"
@@ -157,7 +157,9 @@ def expected(served: Served, prompts: int, temperature: float, length: int) -> d
     """What the target says one token at a time."""
     asked = tokens(served.model, texts(prompts))
     contracts = [served.contract(prompt, temperature, seed, length) for seed, prompt in enumerate(asked)]
-    return {contract: reference(served, contract) for contract in contracts}
+    found = {contract: reference(served, contract) for contract in contracts}
+    release()
+    return found
 
 
 def serving_of(model: str) -> Served:
