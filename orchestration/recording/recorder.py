@@ -120,12 +120,12 @@ def header_of(pair: Pair, settings: RecordingSettings, prompts: PromptSet) -> He
         max_new_tokens=settings.max_new_tokens,
         draft_length=settings.draft_length,
         prompts=PromptSource(prompts.name, prompts.licence, prompts.sha256, settings.template),
-        versions=_versions(),
+        versions=software(),
     )
 
 
-def _versions() -> dict[str, str]:
-    """Software and instruction set: the last bits of a forward, and now and then a token, depend on them."""
+def software() -> dict[str, str]:
+    """Versions and instruction set: the last bits of a forward, and now and then a token, depend on them."""
     import torch
     import transformers
 

@@ -6,7 +6,7 @@ import pytest
 
 from airdraft import models
 from orchestration.recording.acceptance import acceptance
-from orchestration.recording.recorder import RecordingSettings, _versions, load_pair
+from orchestration.recording.recorder import RecordingSettings, load_pair, software
 from orchestration.recording.recording import read_recording
 from orchestration.recording.replay import RecordedDrafter, RecordedTarget, Repertoire
 from tests.recorded_pair import live_with, responses
@@ -42,10 +42,11 @@ def test_all_shipped_recordings_replay_together_to_their_end():
 
 
 @pytest.mark.full
+@pytest.mark.timeout(3600)
 @pytest.mark.models
 def test_the_models_say_again_what_was_recorded():
     recordings = [recording for name, recording in shipped().items() if name != "spec_bench"]
-    here, there = _versions(), recordings[0].header.versions
+    here, there = software(), recordings[0].header.versions
     if any(here[name] != there[name] for name in ("machine", "torch")):
         pytest.skip(f"recorded with {dict(there)}; this is {here}, whose last bits may differ")
     header = recordings[0].header
