@@ -5,6 +5,8 @@ It knows the drafter's context and the committed text, and keeps the one a conti
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from airdraft.clock import Work
 from edge.line import Arrival, Line
 from edge.seams import Drafter, DraftStep, StoppingRule
@@ -22,24 +24,36 @@ class Drafting:
 
     async def draft(self) -> tuple[DraftStep, ...]:
         """The next draft: what is left of earlier steps, and more while the stopping rule goes on; never more than was granted."""
-        channel = self._line.channel
-        while len(self.steps) < self._line.state.draft_limit and self._stopping.go_on(self.steps, channel):
-            if await self.step() is None:
-                break
-        return tuple(self.steps[: self._line.state.draft_limit])
+        channel, limit = self._line.channel, self._line.state.draft_limit
+        await self._grow(lambda: len(self.steps) < limit and self._stopping.go_on(self.steps, channel))
+        return tuple(self.steps[:limit])
 
     async def step(self) -> DraftStep | None:
         """One more token; None after a stop token, when only the target's own token is missing to the end, or with nothing to propose."""
-        if self._complete():
-            return None
+        before = len(self.steps)
+        await self._grow(lambda: len(self.steps) == before)
+        return self.steps[before] if len(self.steps) > before else None
+
+    async def _grow(self, wanted: Callable[[], bool]) -> None:
+        """Steps for as long as they are wanted and there are any, in one go on the compute clock."""
         clock, statistics = self._line.clock, self._line.statistics
-        started_s = clock.now()
-        step = await clock.compute(Work("draft", tokens=self._drafter.pending), self._drafter.step)
+        proposed = True
+
+        def upcoming() -> Work | None:
+            return Work("draft", tokens=self._drafter.pending) if proposed and not self._complete() and wanted() else None
+
+        def take_step() -> DraftStep | None:
+            nonlocal proposed
+            step = self._drafter.step()
+            proposed = step is not None
+            if step is not None:
+                self.steps.append(step)
+            return step
+
+        before, started_s = len(self.steps), clock.now()
+        await clock.compute_each(upcoming, take_step)
         statistics.draft_s += clock.now() - started_s
-        if step is not None:
-            statistics.draft_steps += 1
-            self.steps.append(step)
-        return step
+        statistics.draft_steps += len(self.steps) - before
 
     def settle(self, arrival: Arrival) -> None:
         """Keep the steps that the committed tokens confirm, roll the drafter back behind them, and let the stopping rule learn."""

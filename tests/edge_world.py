@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from airdraft import PROTOCOL_VERSION
-from airdraft.clock import Work
+from airdraft.clock import Clock, Work
 from airdraft.errors import AirdraftError, DraftTooLongError, UnavailableError, UnknownSessionError
 from airdraft.in_process import Direction, InProcessTransport
 from airdraft.messages import (
@@ -66,7 +66,7 @@ def virtually(main: Coroutine[Any, Any, Result]) -> Result:
 
 
 @dataclass
-class VirtualClock:
+class VirtualClock(Clock):
     seconds_per_step: float = 0.01
     steps: int = 0
 

@@ -8,7 +8,7 @@ import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from airdraft.clock import Work
+from airdraft.clock import Clock, Work
 
 
 class _JumpingSelector(selectors.SelectSelector):
@@ -34,7 +34,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._jumping.now
 
 
-class VirtualClock:
+class VirtualClock(Clock):
     """One machine on a virtual loop; `fixed_s` per forward and `row_s` per token of it."""
 
     def __init__(self, fixed_s: float = 0.02, row_s: float = 0.001) -> None:

@@ -106,7 +106,7 @@ class CausalModel:
         ids = torch.tensor([tokens], device=self._device)
         arguments = {self._cache_argument: self._cache}
         result = self._model(input_ids=ids, use_cache=True, logits_to_keep=1, return_dict=True, **arguments)
-        logits: np.ndarray = result.logits[0, -1, : self._vocabulary_size].float().cpu().numpy()
+        logits: np.ndarray = result.logits.view(-1)[: self._vocabulary_size].float().cpu().numpy()
         return logits
 
     def _draw(self, logits: np.ndarray, position: int) -> tuple[int, QuantisedRow | None]:

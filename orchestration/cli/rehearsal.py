@@ -33,7 +33,7 @@ class Notes:
     forwards_s: dict[int, list[float]] = field(default_factory=dict)
 
 
-class WatchedClock:
+class WatchedClock(Clock):
     """A clock that notes how long draft steps take."""
 
     def __init__(self, clock: Clock, notes: Notes) -> None:

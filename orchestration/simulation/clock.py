@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
-from airdraft.clock import Work
+from airdraft.clock import Clock, Work
 from orchestration.simulation.profile import MachineProfile
 
 Result = TypeVar("Result")
 
 
-class VirtualClock:
+class VirtualClock(Clock):
     """A `Clock` on a virtual loop. Computations queue in the order in which they were asked for; one runs at a time.
 
     As on a real machine, one that has begun is finished even if nobody waits for it any more, and one that has not is dropped.

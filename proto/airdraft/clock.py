@@ -36,12 +36,21 @@ class Clock(Protocol):
         """Do `run` without blocking the event loop; what it raises, this raises."""
         ...
 
+    async def compute_each(self, upcoming: Callable[[], Work | None], run: Callable[[], object]) -> None:
+        """Do `run` once for each piece of work that `upcoming` names just before it, until that is None.
+
+        Both are called where `compute` runs. A clock may do the pieces in one go; each is charged as its own. When the wait is cancelled,
+        the piece that runs is the last.
+        """
+        while (work := upcoming()) is not None:
+            await self.compute(work, run)
+
     def close(self) -> None:
         """Compute nothing more."""
         ...
 
 
-class WallClock:
+class WallClock(Clock):
     """Real time. `compute` runs on one thread of its own, so computations queue and never overlap."""
 
     def __init__(self, name: str = "compute") -> None:
@@ -58,6 +67,19 @@ class WallClock:
     async def compute(self, work: Work, run: Callable[[], Result]) -> Result:
         """Run on the compute thread, after what was asked before."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, run)
+
+    async def compute_each(self, upcoming: Callable[[], Work | None], run: Callable[[], object]) -> None:
+        """All pieces with one change of threads: there and back costs 0.4 ms where a model's weights have just passed the caches."""
+        given_up = False
+
+        def pieces() -> None:
+            while not given_up and upcoming() is not None:
+                run()
+
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._executor, pieces)
+        finally:
+            given_up = True
 
     def close(self) -> None:
         """Drop what waits; what runs ends by itself."""

@@ -30,9 +30,9 @@ def token(logits: Logits, sampling: Sampling, position: int) -> int:
     highest (logit - highest logit) / temperature + gumbel(seed, position, token), again the lowest id among equals. With a drafter's
     logits it is the coupled draft of Daliri, Musco, Suresh 2024 (arXiv 2408.07978). Raises InternalError for logits that are not finite.
     """
-    highest = _checked(logits)
+    best, highest = _best(logits)
     if sampling.temperature == 0:
-        return int(np.argmax(logits))
+        return best
     key = noise.key(sampling.seed, position, Purpose.TARGET)
     survivors = _survivors(logits, highest, sampling)
     if survivors is None:
@@ -61,9 +61,9 @@ def warped(logits: Logits, sampling: Sampling) -> Warped:
     top-k keeps exactly k tokens, ordered by logit descending, then id ascending. top-p keeps, in the same order, the shortest run whose
     probability reaches top_p. Temperature 0 gives all to the highest logit. Raises InternalError for logits that are not finite.
     """
-    highest = _checked(logits)
+    best, highest = _best(logits)
     if sampling.temperature == 0:
-        return Warped(np.array([np.argmax(logits)], dtype=np.int64), np.ones(1))
+        return Warped(np.array([best], dtype=np.int64), np.ones(1))
     tokens = _survivors(logits, highest, sampling)
     if tokens is None:
         tokens, chosen = np.arange(logits.size, dtype=np.int64), logits
@@ -86,14 +86,15 @@ def total(weights: Reals) -> float:
     return float(np.add.accumulate(weights)[-1])
 
 
-def _checked(logits: Logits) -> float:
-    """The highest logit, once it is sure that all are finite."""
+def _best(logits: Logits) -> tuple[int, float]:
+    """The lowest id among those of the highest logit, and that logit, once it is sure that all are finite."""
     if logits.ndim != 1 or logits.size == 0 or logits.dtype != np.float32:
         raise InternalError(f"logits of shape {logits.shape} and type {logits.dtype}; a token needs one row [V] of float32.")
-    lowest, highest = float(logits.min()), float(logits.max())
+    best = int(logits.argmax())
+    lowest, highest = float(np.minimum.reduce(logits)), float(logits[best])
     if not (math.isfinite(lowest) and math.isfinite(highest)):
         raise InternalError(f"logits between {lowest} and {highest}; all must be finite. The model or its weights are at fault.")
-    return highest
+    return best, highest
 
 
 def _gaps(logits: Logits, highest: float, temperature: float) -> Reals:
