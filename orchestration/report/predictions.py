@@ -1,4 +1,4 @@
-"""The cost model beside what was measured: time per token, and the best fixed draft length."""
+"""The cost model beside what a run found: time per token, and the best fixed draft length."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from orchestration.prediction import BAR, Agreement, BestLength, best_lengths
 from orchestration.report.figure import COLOURS, NEUTRAL, LeftOut, Picture, Table, panels, png
 from orchestration.report.run import Run
 
-TITLE = "The cost model beside the measurements"
+TITLE = "The cost model beside the results"
 
 
 def draw(run: Run) -> Picture | LeftOut:
@@ -20,7 +20,7 @@ def draw(run: Run) -> Picture | LeftOut:
         return LeftOut(TITLE, "the cost model speaks of one device on a steady link only, and no row has a prediction")
     agreement = best_lengths(run.rows)
     figure, axes = panels(1, 2, width=5.2, height=4.4)
-    _times(axes[0, 0], rows)
+    _times(axes[0, 0], rows, "simulated" if run.about["simulated"] else "measured")
     _lengths(axes[0, 1], agreement)
     return Picture("cost_model", TITLE, _caption(rows, agreement), png(figure, run.stamp), exceptions(agreement))
 
@@ -51,15 +51,21 @@ def _line(one: BestLength) -> tuple[str, ...]:
     return (str(given["link"]), trip, *times, str(given["task"]), str(one.found), str(one.predicted), lost)
 
 
-def _times(axis: Any, rows: list[Any]) -> None:
+def _times(axis: Any, rows: list[Any], found: str) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
     for colour, kind in zip(COLOURS, sorted({row["kind"] for row in rows}), strict=False):
         of_kind = [row for row in rows if row["kind"] == kind]
-        predicted, measured = [1e3 * row["predicted_tpot_s"] for row in of_kind], [1e3 * row["tpot_s"] for row in of_kind]
-        axis.scatter(predicted, measured, s=12, alpha=0.6, color=colour, label=kind)
+        times = [[1e3 * row[column] for row in of_kind] for column in ("predicted_tpot_s", "tpot_s")]
+        axis.scatter(*times, s=12, alpha=0.6, color=colour, label=kind)
     ends = [1e3 * min(min(row["predicted_tpot_s"], row["tpot_s"]) for row in rows)]
     ends.append(1e3 * max(max(row["predicted_tpot_s"], row["tpot_s"]) for row in rows))
     axis.plot(ends, ends, color=NEUTRAL, linewidth=1, label="equal")
-    axis.set(xscale="log", yscale="log", xlabel="predicted, ms per token", ylabel="measured, ms per token")
+    axis.set(xscale="log", yscale="log", xlabel="predicted, ms per token", ylabel=f"{found}, ms per token")
+    for scale in (axis.xaxis, axis.yaxis):
+        scale.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        scale.set_major_formatter(StrMethodFormatter("{x:g}"))
+        scale.set_minor_formatter(NullFormatter())
     axis.legend(fontsize=7)
 
 

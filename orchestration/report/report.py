@@ -1,4 +1,4 @@
-"""From a run's directory to its report: all figures that it has data for, a page, and the page of results if it is wanted."""
+"""From a run's directory to its report: all figures that it has data for, and a page; and one page of results of several runs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from orchestration.report import fleets, lengths, links, predictions, timelines,
 from orchestration.report.duels import duels
 from orchestration.report.figure import LeftOut, Picture
 from orchestration.report.page import page
-from orchestration.report.results import results
+from orchestration.report.results import ShownPicture, results
 from orchestration.report.run import Run, read_run
 
 PAGE_FILE = "report.html"
 FOLDER = "report"  # in the run's directory, unless another is named
+SHOWN = {"who_wins_where", "accepted_length", "timeline_1", "fleet", "cost_model"}  # pictures beside the results page
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,8 @@ class Report:
     sentences: Sequence[str]
 
 
-def build_report(path: Path, output: Path | None = None, results_file: Path | None = None) -> Report:
-    """Read the run in `path`; write page and pictures into `output`, and the Markdown page where `results_file` says.
+def build_report(path: Path, output: Path | None = None) -> Report:
+    """Read the run in `path`; write page and pictures into `output`.
 
     Raises SettingsError when the run is missing or its parts do not belong together (nothing is written then), and when
     the output cannot be written.
@@ -42,10 +43,29 @@ def build_report(path: Path, output: Path | None = None, results_file: Path | No
     for picture in pictures:
         _write(folder / f"{picture.name}.png", picture.png)
     _write(folder / PAGE_FILE, page(run, sentences, figures, duels(run.rows)).encode())
-    if results_file is not None:
-        _write(results_file, results(run, f"airdraft report {path} --results {results_file}").encode())
     left_out = [one for one in figures if isinstance(one, LeftOut)]
     return Report(folder / PAGE_FILE, [folder / f"{one.name}.png" for one in pictures], left_out, sentences)
+
+
+def build_results(paths: Sequence[Path], file: Path) -> None:
+    """Write the Markdown page of these runs as `file`, and the pictures it shows into a folder of the same name beside it.
+
+    Raises SettingsError as `build_report` does.
+    """
+    runs = [read_run(path) for path in paths]
+    names = [run.name for run in runs]
+    if len(set(names)) < len(names):
+        raise SettingsError(f"the runs are named {', '.join(names)}; a page of results tells runs apart by name: report the others apart.")
+    folder = file.with_suffix("")
+    pictures: dict[str, list[ShownPicture]] = {}
+    for run in runs:
+        for figure in draw_all(run):
+            if isinstance(figure, Picture) and figure.name in SHOWN:
+                place = folder / f"{run.name}_{figure.name}.png"
+                _write(place, figure.png)
+                pictures.setdefault(run.name, []).append(ShownPicture(f"{folder.name}/{place.name}", figure.title, figure.caption))
+    command = f"airdraft report {' '.join(map(str, paths))} --results {file}"
+    _write(file, results(runs, pictures, command).encode())
 
 
 def draw_all(run: Run) -> list[Picture | LeftOut]:

@@ -1,8 +1,9 @@
-"""A run's results as a Markdown page, made from its tables alone."""
+"""The results of one or several runs as a Markdown page, made from their tables alone."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from orchestration.report import lengths, win_map, words
 from orchestration.report.duels import Duel, duels
@@ -10,31 +11,48 @@ from orchestration.report.figure import Table
 from orchestration.report.run import Run
 
 
-def results(run: Run, command: str) -> str:
-    """The page; `command` is what makes it again."""
-    found = duels(run.rows)
-    accepted = lengths.by_task(run)
-    steady = [duel for duel in found if duel.round_trip_ms is not None]
-    changing = [duel for duel in found if duel.round_trip_ms is None]
-    parts = [
-        f"# Results: {run.name} ({run.mark})",
-        f"Made by `{command}`; to change this page, change the run and give that command again.",
-        f"`{run.stamp}`",
-        _items(words.summary(run)),
-        "## Where streaming wins, and where drafting wins",
-        _items([*words.wins_by_target(found), *words.wins_on_changing_links(found)]) if found else words.NOTHING,
-        "## Acceptance by task",
-        _table(lengths.table(accepted)) if accepted else "This run has no drafts of a fixed length.",
-        "## Win or lose, by round trip and the target's time per token",
-        _duels(steady, "This run has no steady links with both a stream and drafts."),
-        "## Links that change",
-        _duels(changing, "This run has no traces or other changing links with both a stream and drafts."),
-    ]
+@dataclass(frozen=True, slots=True)
+class ShownPicture:
+    """A picture that the page shows; `address` is relative to the page."""
+
+    address: str
+    title: str
+    caption: str
+
+
+def results(runs: Sequence[Run], pictures: Mapping[str, Sequence[ShownPicture]], command: str) -> str:
+    """The page, a part for each run with its pictures (by the run's name); `command` is what makes it again."""
+    names = ", ".join(run.name for run in runs)
+    parts = [f"# Results: {names}", f"Made by `{command}`; to change this page, change the runs and give that command again."]
+    for run in runs:
+        parts += _part(run, pictures.get(run.name, ()))
     return "\n\n".join(parts) + "\n"
 
 
-def _duels(found: Sequence[Duel], otherwise: str) -> str:
-    return _table(win_map.table(list(found))) if found else otherwise
+def _part(run: Run, pictures: Sequence[ShownPicture]) -> list[str]:
+    """What a run says of acceptance, and of drafting beside streaming; what it has no rows for is left out."""
+    found = duels(run.rows)
+    accepted = lengths.by_task(run)
+    tables = {
+        "Acceptance by task": lengths.table(accepted) if accepted else None,
+        "Win or lose, by round trip and the target's time per token": _duels(found, steady=True),
+        "Win or lose on links that change": _duels(found, steady=False),
+    }
+    parts = [f"## {run.name} ({run.mark})", f"`{run.stamp}`", _items(words.summary(run))]
+    if found:
+        parts += ["### Where streaming wins, and where drafting wins"]
+        parts += [_items([*words.wins_by_target(found), *words.wins_on_changing_links(found)])]
+    for picture in pictures:
+        parts += [f"![{picture.title}]({picture.address})", f"{picture.title}. {picture.caption}"]
+    for title, table in tables.items():
+        if table is not None:
+            parts += [f"### {title}", _table(table)]
+    return parts
+
+
+def _duels(found: Sequence[Duel], steady: bool) -> Table | None:
+    chosen = [duel for duel in found if (duel.round_trip_ms is not None) is steady]
+    return win_map.table(chosen) if chosen else None
 
 
 def _items(lines: Sequence[str]) -> str:

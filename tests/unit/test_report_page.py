@@ -84,6 +84,19 @@ def test_the_results_say_how_to_make_them_again(tmp_path):
     assert f"airdraft report {folder} --results {file}" in text
     assert "| - | 5g 200 ms | 60.0 |" in text and "streaming |" in text
     assert "| made_up | easy | 2 | 4 | 3.20" in text
+    shown = re.findall(r"!\[.*?\]\((.*?)\)", text)
+    assert "results/made_up_who_wins_where.png" in shown and all((tmp_path / address).is_file() for address in shown)
+
+
+def test_several_runs_make_one_page_of_results(tmp_path):
+    folders = [str(written_run(tmp_path / name, name=name)) for name in ("first", "second")]
+    file = tmp_path / "results.md"
+    result = CliRunner().invoke(application, ["report", *folders, "--results", str(file)])
+    assert result.exit_code == 0, result.output
+    text = file.read_text()
+    assert "## first (simulated)" in text and "## second (simulated)" in text
+    refused = CliRunner().invoke(application, ["report", *folders, "--output", str(tmp_path / "out")])
+    assert refused.exit_code != 0 and not (tmp_path / "out").exists()
 
 
 def test_the_same_run_makes_the_same_page(tmp_path):
