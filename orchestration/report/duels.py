@@ -34,6 +34,11 @@ class Duel:
     where: str
 
     @property
+    def others(self) -> str:
+        """Its other conditions but for the link, in words."""
+        return conditions(self.stream, (*MAP_AXES, "link"))
+
+    @property
     def speed(self) -> float:
         """How many times as fast drafting is: the stream's time per output token over drafting's; below 1 drafting loses."""
         return float(self.stream["tpot_s"] / self.drafting["tpot_s"])

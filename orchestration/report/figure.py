@@ -57,6 +57,15 @@ def png(figure: Any, stamp: str) -> bytes:
     return file.getvalue()
 
 
+def plain_numbers(scale: Any) -> None:
+    """Let a logarithmic axis (`axis.xaxis` or `axis.yaxis`) show 20 and 50, not powers of ten."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    scale.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
+    scale.set_major_formatter(StrMethodFormatter("{x:g}"))
+    scale.set_minor_formatter(NullFormatter())
+
+
 def hide_unused(axes: Any, used: int) -> None:
     """Take away the panels after the first `used`."""
     for axis in axes.flat[used:]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestration.cell import Kind
 from orchestration.report.duels import conditions, link_name
-from orchestration.report.figure import COLOURS, LeftOut, Picture, hide_unused, panels, png, whiskers
+from orchestration.report.figure import COLOURS, LeftOut, Picture, hide_unused, panels, plain_numbers, png, whiskers
 from orchestration.report.run import Run
 from orchestration.summary import Row
 
@@ -34,9 +34,11 @@ def draw(run: Run) -> Picture | LeftOut:
         _panel(axes[1, column], rows, "rounds_per_response", 1.0, colours)
         axes[0, column].set_title(where or run.name, fontsize=9)
         axes[0, column].set_yscale("log")
-        axes[0, column].legend(fontsize=6.5)
+        plain_numbers(axes[0, column].yaxis)
     axes[0, 0].set_ylabel("time per output token, ms")
     axes[1, 0].set_ylabel("rounds per response")
+    named = {name: handle for axis in axes[0] for handle, name in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=len(named), fontsize=7)
     hide_unused(axes, 2 * len(shown))
     return Picture("by_link", TITLE, _caption(len(shown), len(groups)), png(figure, run.stamp))
 

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from orchestration.prediction import BAR, Agreement, BestLength, best_lengths
-from orchestration.report.figure import COLOURS, NEUTRAL, LeftOut, Picture, Table, panels, png
+from orchestration.report.figure import COLOURS, NEUTRAL, LeftOut, Picture, Table, hide_unused, panels, plain_numbers, png
 from orchestration.report.run import Run
 
 TITLE = "The cost model beside the results"
@@ -21,7 +21,10 @@ def draw(run: Run) -> Picture | LeftOut:
     agreement = best_lengths(run.rows)
     figure, axes = panels(1, 2, width=5.2, height=4.4)
     _times(axes[0, 0], rows, "simulated" if run.about["simulated"] else "measured")
-    _lengths(axes[0, 1], agreement)
+    if agreement.lengths:
+        _lengths(axes[0, 1], agreement)
+    else:
+        hide_unused(axes, 1)
     return Picture("cost_model", TITLE, _caption(rows, agreement), png(figure, run.stamp), exceptions(agreement))
 
 
@@ -52,8 +55,6 @@ def _line(one: BestLength) -> tuple[str, ...]:
 
 
 def _times(axis: Any, rows: list[Any], found: str) -> None:
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
     for colour, kind in zip(COLOURS, sorted({row["kind"] for row in rows}), strict=False):
         of_kind = [row for row in rows if row["kind"] == kind]
         times = [[1e3 * row[column] for row in of_kind] for column in ("predicted_tpot_s", "tpot_s")]
@@ -63,18 +64,13 @@ def _times(axis: Any, rows: list[Any], found: str) -> None:
     axis.plot(ends, ends, color=NEUTRAL, linewidth=1, label="equal")
     axis.set(xscale="log", yscale="log", xlabel="predicted, ms per token", ylabel=f"{found}, ms per token")
     for scale in (axis.xaxis, axis.yaxis):
-        scale.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        scale.set_major_formatter(StrMethodFormatter("{x:g}"))
-        scale.set_minor_formatter(NullFormatter())
+        plain_numbers(scale)
     axis.legend(fontsize=7)
 
 
 def _lengths(axis: Any, agreement: Agreement) -> None:
     axis.set(xlabel="predicted best draft length", ylabel="best found")
     counts = Counter((one.predicted, one.found) for one in agreement.lengths)
-    if not counts:
-        axis.text(0.5, 0.5, "nothing to compare", ha="center", transform=axis.transAxes)
-        return
     largest = max(max(pair) for pair in counts) + 1
     axis.fill_between([0, largest], [-1, largest - 1], [1, largest + 1], color=NEUTRAL, alpha=0.15, label="give or take one")
     for (predicted, found), count in counts.items():
@@ -87,8 +83,8 @@ def _lengths(axis: Any, agreement: Agreement) -> None:
 
 def _caption(rows: list[Any], agreement: Agreement) -> str:
     errors = [abs(row["predicted_tpot_s"] / row["tpot_s"] - 1) for row in rows]
-    times = (
-        f"Left: {len(rows)} rows; the prediction is off by {statistics.median(errors):.1%} in the middle, by {max(errors):.1%} at worst."
-    )
+    off = f"The prediction is off by {statistics.median(errors):.1%} in the middle of {len(rows)} rows, by {max(errors):.1%} at worst."
+    if not agreement.lengths:
+        return f"{off} {verdict(agreement)}"
     below = " The exceptions are listed below." if agreement.exceptions else ""
-    return f"{times} Right, with how many sets of conditions: {verdict(agreement)}{below}"
+    return f"Left: {off[0].lower()}{off[1:]} Right, with how many sets of conditions: {verdict(agreement)}{below}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from airdraft.errors import SettingsError
-from orchestration.report import fleets, lengths, links, predictions, timelines, volumes, win_map, words
+from orchestration.report import fleets, lengths, links, predictions, timelines, volumes, win_links, win_map, words
 from orchestration.report.duels import duels
 from orchestration.report.figure import LeftOut, Picture
 from orchestration.report.page import page
@@ -16,7 +16,7 @@ from orchestration.report.run import Run, read_run
 
 PAGE_FILE = "report.html"
 FOLDER = "report"  # in the run's directory, unless another is named
-SHOWN = {"who_wins_where", "accepted_length", "timeline_1", "fleet", "cost_model"}  # pictures beside the results page
+SHOWN = {"who_wins_where", "who_wins_by_link", "accepted_length", "timeline_1", "fleet", "cost_model"}  # pictures beside the results page
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,7 @@ def draw_all(run: Run) -> list[Picture | LeftOut]:
     """Every figure in the order of the page. Raises SettingsError for a journal that is not the run's."""
     return [
         win_map.draw(run),
+        win_links.draw(run),
         links.draw(run),
         lengths.draw(run),
         volumes.draw(run),

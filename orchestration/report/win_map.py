@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,36 +25,37 @@ CAPTION = (
 
 def draw(run: Run) -> Picture | LeftOut:
     """See the module."""
-    maps = _maps(run)
-    if not maps:
-        return LeftOut(TITLE, "no link with a fixed round trip has both a stream and drafts of a fixed length, for one device")
-    columns = min(COLUMNS, len(maps))
-    figure, axes = panels(-(-len(maps) // columns), columns, width=5.0, height=3.9)
-    for axis, (where, found) in zip(axes.flat, maps.items(), strict=False):
+    drawn = maps(run)
+    if not drawn:
+        return LeftOut(TITLE, "fewer than two round trips or speeds of the target have both a stream and drafts, for one device")
+    columns = min(COLUMNS, len(drawn))
+    figure, axes = panels(-(-len(drawn) // columns), columns, width=5.0, height=3.9)
+    for axis, (where, found) in zip(axes.flat, drawn.items(), strict=False):
         _panel(axis, found)
         axis.set_title(where or run.name, fontsize=9)
-    hide_unused(axes, len(maps))
-    return Picture("who_wins_where", TITLE, CAPTION, png(figure, run.stamp), table(duels(run.rows)))
+    hide_unused(axes, len(drawn))
+    return Picture("who_wins_where", TITLE, CAPTION, png(figure, run.stamp), table([duel for found in drawn.values() for duel in found]))
 
 
-def table(found: list[Duel]) -> Table:
-    """Every duel with its figures."""
+def table(found: Sequence[Duel]) -> Table:
+    """These duels with their figures."""
     heads = ("conditions", "link", "target, ms/token", "stream, ms/token (95 %)", "drafting, ms/token (95 %)", "best k", "speed", "winner")
     lines = []
     for duel in found:
         name = f"{duel.stream['link']}" if duel.round_trip_ms is None else f"{duel.stream['link']} {duel.round_trip_ms:g} ms"
         times = (_interval(duel.stream), _interval(duel.drafting))
         k = str(duel.drafting["draft_length"])
-        lines.append((duel.where or "-", name, f"{duel.target_token_ms:.1f}", *times, k, f"{duel.speed:.2f}×", duel.winner.value))
+        lines.append((duel.others or "-", name, f"{duel.target_token_ms:.1f}", *times, k, f"{duel.speed:.2f}×", duel.winner.value))
     return Table(heads, lines)
 
 
-def _maps(run: Run) -> dict[str, list[Duel]]:
-    found = defaultdict(list)
+def maps(run: Run) -> dict[str, list[Duel]]:
+    """Duels of one device on links of a fixed round trip, by their other conditions; those that stand alone make no map."""
+    found: dict[str, list[Duel]] = defaultdict(list)
     for duel in duels(run.rows):
         if duel.round_trip_ms is not None and duel.stream["devices"] == 1:
             found[duel.where].append(duel)
-    return dict(found)
+    return {where: squares for where, squares in found.items() if len(squares) > 1}
 
 
 def _panel(axis: Any, found: list[Duel]) -> None:

@@ -105,5 +105,5 @@ def _by_round_trip(where: str, target_ms: float, group: Sequence[Duel]) -> str:
 
 def _place(duel: Duel) -> str:
     trip = "" if duel.round_trip_ms is None else f" of {duel.round_trip_ms:g} ms"
-    where = f" ({duel.where})" if duel.where else ""
+    where = f" ({duel.others})" if duel.others else ""
     return f"link {duel.stream['link']}{trip} and a target of {duel.target_token_ms:.3g} ms per token{where}"

@@ -88,6 +88,17 @@ def test_the_results_say_how_to_make_them_again(tmp_path):
     assert "results/made_up_who_wins_where.png" in shown and all((tmp_path / address).is_file() for address in shown)
 
 
+def test_links_that_are_on_no_map_have_their_bars(tmp_path):
+    drive = [row("ts", "drive", "stream", tpot_s=0.03, **TRACE), drafts("td", "drive", 1, 0.06, **TRACE)]
+    alone = build_report(written_run(tmp_path / "alone", drive))
+    assert "who_wins_by_link.png" in [path.name for path in alone.pictures]
+    assert "Who wins where" in [one.title for one in alone.left_out]
+    both = build_report(written_run(tmp_path / "both", [*two_places(), *drive]))
+    assert {"who_wins_by_link.png", "who_wins_where.png"} <= {path.name for path in both.pictures}
+    mapped = build_report(written_run(tmp_path / "mapped"))
+    assert "Who wins on each link" in [one.title for one in mapped.left_out]
+
+
 def test_several_runs_make_one_page_of_results(tmp_path):
     folders = [str(written_run(tmp_path / name, name=name)) for name in ("first", "second")]
     file = tmp_path / "results.md"
