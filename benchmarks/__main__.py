@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME …] [--quick]`: run benchmarks, print their tables, keep them under benchmarks/results."""
+"""`python -m benchmarks [NAME …] [--quick]`: run benchmarks, print their tables, keep them under benchmarks/results, and in the README."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 from airdraft.errors import SettingsError
 from airdraft.settings import unknown
+from benchmarks import readme
 
 NAMES = ("overhead", "batching", "invariance", "assisted", "sharding", "sweep", "fleet")
 
@@ -17,7 +18,7 @@ def main(
     names: Annotated[list[str] | None, typer.Argument(help=f"Which: {', '.join(NAMES)}. All when none is named.")] = None,
     quick: Annotated[bool, typer.Option(help="Few repetitions, to see that they run; nothing is kept.")] = False,
 ) -> None:
-    """Measure, print Markdown, and keep JSON and Markdown under benchmarks/results. Ends with 1 when a bar was not met."""
+    """Measure, print Markdown, keep it with JSON under benchmarks/results, and a line in the README. Ends with 1 if a bar is missed."""
     chosen = names or list(NAMES)
     for name in chosen:
         if name not in NAMES:
@@ -28,6 +29,7 @@ def main(
         typer.echo(report.markdown())
         if not quick:
             report.save()
+            readme.rewrite(NAMES)
         if report.met is False:
             missed.append(name)
     if missed and not quick:

@@ -48,6 +48,7 @@ class Report:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     figures: Mapping[str, object]
+    headline: str  # the answer in one line, for the README
     bar: str = ""
     met: bool | None = None
     notes: tuple[str, ...] = ()

@@ -46,6 +46,8 @@ def run(quick: bool) -> Report:
         columns=("draft length", *columns),
         rows=tuple((str(length), *(found[name].text(1000, 2) for name in columns)) for length, found in spreads.items()),
         figures={f"k{length}_{name}_p50_ms": each.median * 1000 for length, found in spreads.items() for name, each in found.items()},
+        headline=f"{max(found[COST].median for found in spreads.values()) * 1000:.1f} ms: broadcast and gather of a round's forward over "
+        f"{SHARDS} shards (p50)",
         bar=f"{COST} (one broadcast, one gather) at most {BAR_S * 1000:g} ms p50",
         met=all(found[COST].median <= BAR_S for found in spreads.values()),
         notes=(
