@@ -69,12 +69,14 @@ class SessionTable:
         self._forgotten = forgotten
         self.identities: Callable[[], Identity] = random_identity  # where new sessions' names come from; a simulation needs its own
         self._sessions: dict[str, Session] = {}
+        self._connected: dict[str, Session] = {}
+        self._absent: dict[bool, dict[str, Session]] = {False: {}, True: {}}  # by whether finished, the longest absent first
         self._draining = False
 
     @property
     def unfinished(self) -> int:
         """Sessions that take a place, connected or not."""
-        return sum(not session.finished for session in self._sessions.values())
+        return len(self._absent[False]) + sum(not session.finished for session in self._connected.values())
 
     @property
     def draining(self) -> bool:
@@ -94,9 +96,8 @@ class SessionTable:
         if not self._draining and self.unfinished >= self._limits.sessions:
             self._displace()
         admission.admit(self.unfinished, self._limits, draining=self._draining, retry_after_s=self._until_a_place())
-        finished = [session for session in self._absent() if session.finished]
-        for session in finished[: max(len(finished) - self._limits.sessions + 1, 0)]:
-            self.drop(session)
+        while len(self._absent[True]) >= self._limits.sessions:
+            self.drop(_first(self._absent[True]))
 
     def identify(self) -> Identity:
         """A new session's names."""
@@ -104,8 +105,8 @@ class SessionTable:
 
     def add(self, session: Session) -> None:
         """Keep a session for which there is room; its lease runs until a connection is attached."""
-        session.absent_since = self._clock.now()
         self._sessions[session.id] = session
+        self._leave(session)
 
     def find(self, session_id: str, resume_token: bytes) -> Session:
         """The session of that name, if its device asks. Raises DrainingError, UnknownSessionError, ForgedSessionError."""
@@ -124,6 +125,8 @@ class SessionTable:
     def attach(self, session: Session, connection: Connection) -> None:
         """Put the session on this stream; an older one ends with SupersededError."""
         older, session.connection = session.connection, connection
+        self._come(session)
+        self._connected[session.id] = session
         if older is not None:
             older.end(SupersededError("another stream has resumed this session. Go on there."))
 
@@ -132,39 +135,51 @@ class SessionTable:
         if session.connection is not connection:
             return False
         session.connection = None
-        session.absent_since = self._clock.now()
+        if self._connected.pop(session.id, None) is not None:  # not dropped meanwhile
+            self._leave(session)
         return True
 
     def expire(self) -> None:
         """Drop absent sessions whose lease has run out."""
         now = self._clock.now()
-        for session in self._absent():
-            lease_s = self._settings.finished_lease_s if session.finished else self._settings.lease_s
-            if now - session.absent_since >= lease_s:
-                self.drop(session)
+        for finished, lease_s in ((False, self._settings.lease_s), (True, self._settings.finished_lease_s)):
+            absent = self._absent[finished]
+            while absent and now - _first(absent).absent_since >= lease_s:
+                self.drop(_first(absent))
 
     def drop(self, session: Session) -> None:
         """Forget a session."""
         del self._sessions[session.id]
+        self._connected.pop(session.id, None)
+        self._come(session)
         self._forgotten(session.id)
+
+    def _leave(self, session: Session) -> None:
+        """From now on nobody is connected to it; its state stands still meanwhile."""
+        session.absent_since = self._clock.now()
+        self._absent[session.finished][session.id] = session
+
+    def _come(self, session: Session) -> None:
+        """It is not absent any more. A resume may just have finished it, so it is looked for among both."""
+        for absent in self._absent.values():
+            absent.pop(session.id, None)
 
     def _displace(self) -> None:
         """Drop the unfinished session that has been absent longest, when that is longer than is protected."""
-        for session in self._absent():
-            if not session.finished:
-                if self._clock.now() - session.absent_since >= self._settings.protected_s:
-                    self.drop(session)
-                return
-
-    def _absent(self) -> list[Session]:
-        """Sessions without a connection, the longest absent first."""
-        absent = [session for session in self._sessions.values() if session.connection is None]
-        return sorted(absent, key=lambda session: session.absent_since)
+        absent = self._absent[False]
+        if absent and self._clock.now() - _first(absent).absent_since >= self._settings.protected_s:
+            self.drop(_first(absent))
 
     def _until_a_place(self) -> float:
         """Seconds until the first absent, unfinished session may be displaced; a guess when all are connected."""
-        ages = [self._clock.now() - session.absent_since for session in self._absent() if not session.finished]
-        return max(self._settings.protected_s - max(ages), 0.1) if ages else admission.RETRY_AFTER_S
+        absent = self._absent[False]
+        if not absent:
+            return admission.RETRY_AFTER_S
+        return max(self._settings.protected_s - (self._clock.now() - _first(absent).absent_since), 0.1)
+
+
+def _first(sessions: dict[str, Session]) -> Session:
+    return next(iter(sessions.values()))
 
 
 def random_identity() -> Identity:
