@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from orchestration.prediction import BAR, Agreement, BestLength, best_lengths
-from orchestration.report.figure import COLOURS, NEUTRAL, LeftOut, Picture, Table, hide_unused, panels, plain_numbers, png
+from orchestration.report.figure import COLOURS, NEUTRAL, LeftOut, Picture, Table, panels, plain_numbers, png
 from orchestration.report.run import Run
 
 TITLE = "The cost model beside the results"
@@ -19,12 +19,10 @@ def draw(run: Run) -> Picture | LeftOut:
     if not rows:
         return LeftOut(TITLE, "the cost model speaks of one device on a steady link only, and no row has a prediction")
     agreement = best_lengths(run.rows)
-    figure, axes = panels(1, 2, width=5.2, height=4.4)
+    figure, axes = panels(1, 2 if agreement.lengths else 1, width=5.2, height=4.4)
     _times(axes[0, 0], rows, "simulated" if run.about["simulated"] else "measured")
     if agreement.lengths:
         _lengths(axes[0, 1], agreement)
-    else:
-        hide_unused(axes, 1)
     return Picture("cost_model", TITLE, _caption(rows, agreement), png(figure, run.stamp), exceptions(agreement))
 
 

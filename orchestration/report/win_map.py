@@ -18,7 +18,7 @@ COLUMNS = 3
 STRONGEST = 2.0  # of the colours: twice as fast, or half
 CAPTION = (
     "In each square: how many times as fast per output token drafting over the link is as streaming, and the draft length k of that"
-    " (the best of those tried on these very prompts). Blue: drafting wins. Orange, hatched and marked LOSES: streaming wins."
+    " (the best of those tried on these very prompts). Blue: drafting wins. Red, hatched and marked LOSES: streaming wins."
     " even: the two 95 % intervals overlap."
 )
 
