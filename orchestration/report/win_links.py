@@ -38,7 +38,7 @@ def _bars(axis: Any, found: Sequence[Duel]) -> None:
     axis.barh(places, [speed - 1 for speed in speeds], left=1, color=[COLOUR[duel.winner] for duel in found], height=0.7)
     axis.axvline(1, color="black", linewidth=1)
     axis.set_xscale("log")
-    axis.set_xlim(min(*speeds, 0.9) / 1.15, max(*speeds, 1.1) * 1.15)
+    axis.set_xlim(min(*speeds, 0.9) / 1.3, max(*speeds, 1.1) * 1.3)  # with room for the figures
     plain_numbers(axis.xaxis)
     for place, duel in zip(places, found, strict=True):
         side = "left" if duel.speed >= 1 else "right"
