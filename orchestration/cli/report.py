@@ -24,13 +24,15 @@ def report(runs: Runs, output: Output = None, results: Results = None) -> None:
     if output is not None and len(runs) > 1:
         raise SettingsError(f"--output is for one run, and {len(runs)} are named; leave it out: each report goes into its run's directory.")
     console = Console(highlight=False)
+    reports = []
     for run in runs:
         made = build_report(run, output)
+        reports.append(made)
         for sentence in made.sentences:
             console.print(sentence, soft_wrap=True, markup=False)
         for one in made.left_out:
             console.print(f"left out: {one.title}: {one.reason}", soft_wrap=True, markup=False)
         console.print(f"{len(made.pictures)} figures and {made.page}", soft_wrap=True, markup=False)
     if results is not None:
-        build_results(runs, results)
+        build_results(reports, results)
         console.print(f"results: {results}", soft_wrap=True, markup=False)

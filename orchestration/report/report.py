@@ -21,51 +21,58 @@ SHOWN = {"who_wins_where", "who_wins_by_link", "accepted_length", "timeline_1", 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was made, and what could not be and why."""
+    """What was made of the run in `source`, and what could not be and why."""
 
+    source: Path
+    run: Run
     page: Path
-    pictures: Sequence[Path]
-    left_out: Sequence[LeftOut]
+    figures: Sequence[Picture | LeftOut]
     sentences: Sequence[str]
 
+    @property
+    def pictures(self) -> Sequence[Picture]:
+        """Those that could be drawn; each is also a file beside the page."""
+        return [one for one in self.figures if isinstance(one, Picture)]
 
-def build_report(path: Path, output: Path | None = None) -> Report:
-    """Read the run in `path`; write page and pictures into `output`.
+    @property
+    def left_out(self) -> Sequence[LeftOut]:
+        """Those that the run has no data for, with the reason."""
+        return [one for one in self.figures if isinstance(one, LeftOut)]
+
+
+def build_report(source: Path, output: Path | None = None) -> Report:
+    """Read the run in `source`; write page and pictures into `output`.
 
     Raises SettingsError when the run is missing or its parts do not belong together (nothing is written then), and when
     the output cannot be written.
     """
-    run = read_run(path)
-    folder = output or path / FOLDER
-    figures = draw_all(run)
-    sentences = words.summary(run)
-    pictures = [one for one in figures if isinstance(one, Picture)]
-    for picture in pictures:
+    run = read_run(source)
+    folder = output or source / FOLDER
+    made = Report(source, run, folder / PAGE_FILE, draw_all(run), words.summary(run))
+    for picture in made.pictures:
         _write(folder / f"{picture.name}.png", picture.png)
-    _write(folder / PAGE_FILE, page(run, sentences, figures, duels(run.rows)).encode())
-    left_out = [one for one in figures if isinstance(one, LeftOut)]
-    return Report(folder / PAGE_FILE, [folder / f"{one.name}.png" for one in pictures], left_out, sentences)
+    _write(made.page, page(run, made.sentences, made.figures, duels(run.rows)).encode())
+    return made
 
 
-def build_results(paths: Sequence[Path], file: Path) -> None:
+def build_results(reports: Sequence[Report], file: Path) -> None:
     """Write the Markdown page of these runs as `file`, and the pictures it shows into a folder of the same name beside it.
 
-    Raises SettingsError as `build_report` does.
+    Raises SettingsError when two runs share a name, and when the page cannot be written.
     """
-    runs = [read_run(path) for path in paths]
-    names = [run.name for run in runs]
+    names = [made.run.name for made in reports]
     if len(set(names)) < len(names):
         raise SettingsError(f"the runs are named {', '.join(names)}; a page of results tells runs apart by name: report the others apart.")
     folder = file.with_suffix("")
-    pictures: dict[str, list[ShownPicture]] = {}
-    for run in runs:
-        for figure in draw_all(run):
-            if isinstance(figure, Picture) and figure.name in SHOWN:
-                place = folder / f"{run.name}_{figure.name}.png"
-                _write(place, figure.png)
-                pictures.setdefault(run.name, []).append(ShownPicture(f"{folder.name}/{place.name}", figure.title, figure.caption))
-    command = f"airdraft report {' '.join(map(str, paths))} --results {file}"
-    _write(file, results(runs, pictures, command).encode())
+    shown: dict[str, list[ShownPicture]] = {name: [] for name in names}
+    for made in reports:
+        for picture in made.pictures:
+            if picture.name in SHOWN:
+                place = folder / f"{made.run.name}_{picture.name}.png"
+                _write(place, picture.png)
+                shown[made.run.name].append(ShownPicture(f"{folder.name}/{place.name}", picture.title, picture.caption))
+    command = f"airdraft report {' '.join(str(made.source) for made in reports)} --results {file}"
+    _write(file, results([made.run for made in reports], shown, command).encode())
 
 
 def draw_all(run: Run) -> list[Picture | LeftOut]:

@@ -25,7 +25,7 @@ def results(runs: Sequence[Run], pictures: Mapping[str, Sequence[ShownPicture]],
     names = ", ".join(run.name for run in runs)
     parts = [f"# Results: {names}", f"Made by `{command}`; to change this page, change the runs and give that command again."]
     for run in runs:
-        parts += _part(run, pictures.get(run.name, ()))
+        parts += _part(run, pictures[run.name])
     return "\n\n".join(parts) + "\n"
 
 

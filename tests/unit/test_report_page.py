@@ -24,8 +24,8 @@ def test_the_page_holds_its_pictures_and_fetches_nothing(tmp_path):
     assert text.count('src="data:image/png;base64,') == len(made.pictures) >= 5
     assert not re.search(r"https?://|<link|<script|@import", text)
     assert "simulated" in text and "Left out" in text
-    for path in made.pictures:
-        data = path.read_bytes()
+    for picture in made.pictures:
+        data = (made.page.parent / f"{picture.name}.png").read_bytes()
         assert data.startswith(PNG) and b"run made_up" in data  # the stamp stands in its metadata too
 
 
@@ -66,7 +66,7 @@ def test_a_fleet_has_its_curves(tmp_path):
         for rate in (1, 2, 4)
     ]
     made = build_report(written_run(tmp_path, rows))
-    assert "fleet.png" in [path.name for path in made.pictures]
+    assert "fleet" in [picture.name for picture in made.pictures]
     assert "Who wins where" in [one.title for one in made.left_out]
 
 
@@ -91,10 +91,10 @@ def test_the_results_say_how_to_make_them_again(tmp_path):
 def test_links_that_are_on_no_map_have_their_bars(tmp_path):
     drive = [row("ts", "drive", "stream", tpot_s=0.03, **TRACE), drafts("td", "drive", 1, 0.06, **TRACE)]
     alone = build_report(written_run(tmp_path / "alone", drive))
-    assert "who_wins_by_link.png" in [path.name for path in alone.pictures]
+    assert "who_wins_by_link" in [picture.name for picture in alone.pictures]
     assert "Who wins where" in [one.title for one in alone.left_out]
     both = build_report(written_run(tmp_path / "both", [*two_places(), *drive]))
-    assert {"who_wins_by_link.png", "who_wins_where.png"} <= {path.name for path in both.pictures}
+    assert {"who_wins_by_link", "who_wins_where"} <= {picture.name for picture in both.pictures}
     mapped = build_report(written_run(tmp_path / "mapped"))
     assert "Who wins on each link" in [one.title for one in mapped.left_out]
 
