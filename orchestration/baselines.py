@@ -73,6 +73,7 @@ def _alone(scenario: Scenario, material: Material, prompt: int, start: tuple[Mac
     step_s = machine.cost("draft").seconds(1)
     bursts = tuple((started_s + first_s + number * step_s, 1) for number in range(count))
     drafting = {"draft_s": first_s + (count - 1) * step_s, "draft_steps": float(count)}
+    unsent = {"framed_bytes_up": 0.0, "framed_bytes_down": 0.0}
     return ResponseRecord(
         name=material.prompts[prompt].name,
         device="0",
@@ -81,5 +82,5 @@ def _alone(scenario: Scenario, material: Material, prompt: int, start: tuple[Mac
         finish=Finish.LENGTH,
         started_s=started_s,
         bursts=bursts,
-        figures=drafting,
+        figures=drafting | unsent,
     )

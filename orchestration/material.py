@@ -21,13 +21,8 @@ class Overlap:
     share: float
 
 
-class Material(Protocol):
-    """A target and a drafter, and the prompts that they answer. Prompts are named by their number in `prompts`."""
-
-    @property
-    def name(self) -> str:
-        """What to call it in a table."""
-        ...
+class Questions(Protocol):
+    """What is asked, and on what terms. Prompts are named by their number in `prompts`."""
 
     @property
     def digests(self) -> dict[str, str]:
@@ -37,6 +32,23 @@ class Material(Protocol):
     @property
     def prompts(self) -> tuple[Prompt, ...]:
         """All of them; a scenario chooses some."""
+        ...
+
+    def contract(self, prompt: int, device: DeviceSettings) -> Contract:
+        """The contract under which this prompt is answered."""
+        ...
+
+    def overlaps(self, chosen: tuple[int, ...], device: DeviceSettings) -> tuple[Overlap, ...]:
+        """Of each of these responses: how long it is, and how often the drafter would agree; empty when not known beforehand."""
+        ...
+
+
+class Material(Questions, Protocol):
+    """A target and a drafter, and the prompts that they answer."""
+
+    @property
+    def name(self) -> str:
+        """What to call it in a table."""
         ...
 
     @property
@@ -56,14 +68,6 @@ class Material(Protocol):
         """A drafter for one device."""
         ...
 
-    def contract(self, prompt: int, device: DeviceSettings) -> Contract:
-        """The contract under which this prompt is answered."""
-        ...
-
     def expected(self, prompt: int, device: DeviceSettings) -> tuple[int, ...] | None:
         """The response that the exact rule must bring; None when only running the target can tell."""
-        ...
-
-    def overlaps(self, chosen: tuple[int, ...], device: DeviceSettings) -> tuple[Overlap, ...]:
-        """Of each of these responses: how long it is, and how often the drafter would agree; empty when not known beforehand."""
         ...

@@ -183,6 +183,8 @@ def summarise(records: Sequence[ResponseRecord]) -> dict[str, Any]:
     row: dict[str, Any] = {"responses": len(each), "tokens": int(columns["tokens"].sum())}
     row |= _intervals(_grouped(columns, devices) if len(set(devices)) > 1 else columns)
     row |= {name: _ratio(columns[top].sum(), columns[bottom].sum()) for name, (top, bottom) in PLAIN_RATIOS.items()}
+    if not all("framed_bytes_up" in record.figures for record in records):  # over a real connection nobody has counted them
+        row |= {"wire_bytes_up_per_token": None, "wire_bytes_down_per_token": None}
     row |= _percentiles("ttft", columns["ttft_s"])
     timed = columns["later_tokens"] > 0
     row |= _percentiles("tpot", columns["later_s"][timed] / columns["later_tokens"][timed])
