@@ -33,28 +33,33 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Cell:
-    """`axes`: the grid's keys and this cell's values. `file_digests`: SHA-256 of the files that the scenario names."""
+    """`axes`: the grid's keys and this cell's values. `file_digests`: SHA-256 of the files that the scenario names.
+
+    `place`: digest of the cluster that it is measured on; empty: simulated, which is the same everywhere.
+    """
 
     scenario: Scenario
     kind: Kind
     file_digests: Mapping[str, str] = field(default_factory=dict)
     axes: Mapping[str, Any] = field(default_factory=dict)
+    place: str = ""
 
     @cached_property
     def key(self) -> str:
         """Digest of everything that the result depends on. Where the files lie does not matter."""
-        return _digest({"kind": self.kind, "version": __version__, "settings": self._settings(self.scenario)})
+        place = {"place": self.place} if self.place else {}
+        return digest({"kind": self.kind, "version": __version__, "settings": self._settings(self.scenario), **place})
 
     @cached_property
     def environment(self) -> str:
         """Digest of all but the policy."""
-        return _digest(_without_policy(self._settings(self.scenario)))
+        return digest(_without_policy(self._settings(self.scenario)))
 
     @cached_property
     def linkless(self) -> str:
         """Digest of all but policy and link."""
         values = _without_policy(self._settings(baselines.unlinked(self.scenario)))
-        return _digest(values)
+        return digest(values)
 
     @property
     def policy(self) -> str:
@@ -120,6 +125,7 @@ def _without_policy(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "device": device}
 
 
-def _digest(values: Any) -> str:
+def digest(values: Any) -> str:
+    """Of plain values: the same for the same ones, whatever their order."""
     text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_CHARACTERS]

@@ -21,7 +21,7 @@ from orchestration.material import Material
 from orchestration.scenario import Scenario
 from orchestration.simulation import Air, Policy, SimulatedDevice, SimulatedVerifier, run
 from orchestration.simulation.profile import MachineProfile
-from orchestration.workload import Turn, plan
+from orchestration.workload import Turn, plan, until
 
 COLLECT_EVERY = 50_000  # new objects
 
@@ -87,7 +87,7 @@ class Fleet:
         return SimulatedVerifier(served, self.verifier, scenario.verifier, seed=derived(scenario.seed, "verifier", number))
 
     async def _work(self, number: int, turns: Sequence[Turn], channels: _Channels, verifier: SimulatedVerifier) -> list[Response]:
-        await _until(turns[0].earliest_s)
+        await until(turns[0].earliest_s)
         device = self._device(number, channels.of(number), verifier)
         try:
             return [await self._respond(number, device, turn) for turn in turns]
@@ -101,8 +101,7 @@ class Fleet:
         return SimulatedDevice(str(number), policy, self.device, air, verifier.entry)
 
     async def _respond(self, number: int, device: SimulatedDevice, turn: Turn) -> Response:
-        await asyncio.sleep(turn.pause_s)
-        await _until(turn.earliest_s)
+        await turn.come()
         prompt = self.prompts[turn.prompt]
         contract = self.material.contract(prompt, self.scenario.device)
         try:
@@ -147,12 +146,6 @@ def _rare_collection() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*before)
-
-
-async def _until(moment_s: float) -> None:
-    wait_s = moment_s - asyncio.get_running_loop().time()
-    if wait_s > 0:
-        await asyncio.sleep(wait_s)
 
 
 def derived(seed: int, purpose: str, number: int) -> int:

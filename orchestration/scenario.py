@@ -53,7 +53,10 @@ class SweepSettings(Settings):
 
 
 class Scenario(Settings):
-    """Devices, their link, the verifiers, and what is asked of them. Times are virtual: machines take what their profiles say."""
+    """Devices, their link, the verifiers, and what is asked of them.
+
+    In a simulation times are virtual, and machines take what their profiles say; on a cluster both are real.
+    """
 
     name: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="also of the run's folder")
     devices: int = Field(1, ge=1, le=100_000)
@@ -67,7 +70,7 @@ class Scenario(Settings):
     machines: MachinesSettings = MachinesSettings()
     workload: WorkloadSettings
     horizon_s: float = Field(
-        7 * 86_400.0, gt=0, le=365 * 86_400.0, description="virtual time at which a run that has not ended is given up"
+        7 * 86_400.0, gt=0, le=365 * 86_400.0, description="virtual time, real on a cluster, at which a cell that has not ended is given up"
     )
     grid: dict[str, list[Any]] = Field(default_factory=dict, description="a sweep: dotted keys of the above, each with its values")
     sweep: SweepSettings = SweepSettings()

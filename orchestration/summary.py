@@ -58,7 +58,7 @@ IDENTITY = (
 )
 
 CONDITIONS = (
-    Column("link", TEXT, "preset's or trace's name; 'none' when no link is crossed"),
+    Column("link", TEXT, "preset's or trace's name; 'none' when no link is crossed; 'as it is' when measured and none was emulated"),
     Column("channel", TEXT, "kind of channel"),
     Column("round_trip_ms", REAL, "as set, by the preset if need be; null for a channel without one round trip"),
     Column("jitter_ms", REAL, "standard deviation of the round trip; null likewise"),

@@ -86,7 +86,7 @@ def _conditions(ran: Ran) -> dict[str, Any]:
     contract = ran.questions.contract(ran.prompts[0], device)
     recorded = cell.scenario.workload.recording
     return {
-        **_link(scenario, crossed=cell.kind not in (Kind.DEVICE, Kind.LOCAL)),
+        **_link(ran),
         **ran.machines,
         "drafter": device.drafter.kind,
         "stopping": device.stopping,
@@ -105,11 +105,13 @@ def _conditions(ran: Ran) -> dict[str, Any]:
     }
 
 
-def _link(scenario: Scenario, *, crossed: bool) -> dict[str, Any]:
+def _link(ran: Ran) -> dict[str, Any]:
     """A link's figures, where it has fixed ones."""
-    if not crossed:
+    settings = ran.scenario.link
+    if ran.cell.kind in (Kind.DEVICE, Kind.LOCAL):
         return {"link": "none", "channel": None}
-    settings = scenario.link
+    if not ran.simulated and settings.changes_nothing:
+        return {"link": "as it is", "channel": None}
     row: dict[str, Any] = {"link": settings.name, "channel": settings.channel_name()}
     if row["channel"] == "constant":
         state: LinkState = link.build(settings).state(0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,6 +61,18 @@ class Turn:
     prompt: int  # number in the selected prompts
     earliest_s: float
     pause_s: float
+
+    async def come(self, began_s: float = 0.0) -> None:
+        """Wait until it is due; call it once the one before has ended. `began_s`: the loop's time when all began."""
+        await asyncio.sleep(self.pause_s)
+        await until(began_s + self.earliest_s)
+
+
+async def until(moment_s: float) -> None:
+    """Wait for a moment of the running loop's time."""
+    wait_s = moment_s - asyncio.get_running_loop().time()
+    if wait_s > 0:
+        await asyncio.sleep(wait_s)
 
 
 def select(prompts: Sequence[Prompt], settings: WorkloadSettings) -> tuple[int, ...]:

@@ -31,17 +31,27 @@ def sweep(
         str | None, typer.Option("--address", help="A Ray cluster: HOST:PORT, or auto.", show_default="one of its own")
     ] = None,
     local: Annotated[bool, typer.Option("--local", help="Without Ray, in processes of this machine.")] = False,
+    on_cluster: Annotated[bool, typer.Option("--on-cluster", help="In real time, with the devices that `airdraft up` has put up.")] = False,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Cells at once.", show_default="one per processor")] = None,
     check: Annotated[bool, typer.Option("--check", help="Only check the file and say how many cells there are.")] = False,
     deliver: Annotated[str | None, typer.Option("--deliver", hidden=True, help="The job whose results these are.")] = None,
 ) -> None:
-    """Run every cell of a sweep that has not been run before, and write summary.parquet."""
+    """Run every cell of a sweep that has not been run before, and write summary.parquet.
+
+    Cells are simulated on a virtual clock, or with --on-cluster measured: the cluster's devices answer in real time, one cell after the
+    other, and the run's name ends in -on-cluster.
+    """
     from airdraft.errors import SettingsError
     from orchestration.sweep.sweep import Where, check_sweep, run_sweep
 
     console = Console(stderr=True, highlight=False)
-    if local and address is not None:
-        raise SettingsError("--local runs without Ray, and --address names a Ray cluster; give one of them.")
+    if local and (address is not None or on_cluster):
+        raise SettingsError("--local runs without Ray, and --address and --on-cluster mean a Ray cluster; give one of them.")
+    if on_cluster:
+        if workers is not None or deliver is not None:
+            raise SettingsError("--workers cannot be used with --on-cluster: its cells are measured one after the other.")
+        measure(console, file, runs, address, check)
+        return
     if check:
         console.print(f"{file}: {check_sweep(file)} cells, all possible", soft_wrap=True)
         return
@@ -51,6 +61,31 @@ def sweep(
         from orchestration.jobs import deliver as leave
 
         leave(outcome.directory, deliver)
+    conclude(console, outcome)
+
+
+def measure(console: Console, file: Path, runs: Path, address: str | None, check: bool) -> None:
+    """The sweep on the cluster that is up; with `check`, only whether it is possible there."""
+    from orchestration import assembly
+    from orchestration.cluster import placing, ray_connection, remote_device
+    from orchestration.cluster.deployment import Deployment
+    from orchestration.cluster.experiments import Experiments
+    from orchestration.scenario import read_values
+
+    ignored = placing.left_out(read_values(file))
+    with ray_connection.connected(address):
+        cluster = Deployment.find()
+        snapshot = cluster.snapshot()
+        served = remote_device.served_by(snapshot)
+        language = assembly.find_language(served, remote_device.folder_here(snapshot.settings))
+        experiments = Experiments(remote_device.RemoteCrew(cluster), snapshot, language, served)
+        if ignored:
+            console.print(f"left out, since it is of simulations only: {', '.join(ignored)}", soft_wrap=True, markup=False)
+        if check:
+            console.print(f"{file}: {len(experiments.plan(file).cells)} cells, all possible on this cluster", soft_wrap=True)
+            return
+        with watched(console) as progress:
+            outcome = experiments.run(file, runs, progress)
     conclude(console, outcome)
 
 

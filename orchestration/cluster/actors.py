@@ -18,7 +18,7 @@ from edge.statistics import ResponseStatistics
 from orchestration import assembly
 from orchestration.assembly import Cloud
 from orchestration.cluster import names
-from orchestration.cluster.device import Answered, ClusterDevice, DevicePlan
+from orchestration.cluster.device import Answered, Behind, ClusterDevice, DevicePlan
 from orchestration.cluster.gauges import RayGauges
 from orchestration.cluster.loop_thread import LoopThread
 from orchestration.cluster.replica import Replica, ReplicaPlan, Watch
@@ -168,9 +168,9 @@ class DeviceActor:
         """Once it can answer. Raises what kept it from that."""
         return self._starting.result()
 
-    def answer(self, contract: Contract, settings: DeviceSettings | None = None) -> Answered:
+    def answer(self, contract: Contract, settings: DeviceSettings | None = None, behind: Behind | None = None) -> Answered:
         """One whole response."""
-        return self._loop.run(self._started().answer(contract, settings))
+        return self._loop.run(self._started().answer(contract, settings, behind))
 
     def stream(self, contract: Contract, settings: DeviceSettings | None = None) -> Iterator[Token]:
         """One response's tokens as they come."""

@@ -58,6 +58,18 @@ class DevicePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Behind:
+    """A link to be behind in place of one's own, as in an experiment.
+
+    All that one occasion asks goes over the same connections; each occasion begins with new ones, at its link's time 0, and with a drafter
+    that remembers nothing.
+    """
+
+    link: LinkSettings
+    occasion: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """One whole response: its tokens, all of them verified, and what it cost."""
 
@@ -76,6 +88,7 @@ class ClusterDevice:
         self._meter = LinkMeter()
         self._incarnation = secrets.token_hex(8)
         self._replicas: Replicas | None = None
+        self._behind: Behind | None = None
         self._turn = asyncio.Lock()
         self._is_hung_up = False
         self._last = ResponseStatistics()
@@ -95,7 +108,7 @@ class ClusterDevice:
             incarnation=self._incarnation,
             node=self.plan.node,
             process_id=os.getpid(),
-            link=self.plan.link.name if self.plan.link else "—",
+            link=self._link.name if self._link else "—",
             drafter=_drafter_name(self.plan.settings),
             is_answering=self._turn.locked(),
             replica=self._replicas.current if self._replicas else "",
@@ -107,10 +120,16 @@ class ClusterDevice:
         """What the response at work, or the last one, costs so far."""
         return self._last
 
-    async def stream(self, contract: Contract, settings: DeviceSettings | None = None) -> AsyncGenerator[Token, None]:
-        """One response's tokens as they come. `settings` replace the device's own, but for its drafter. Raises as `Session.generate`."""
+    async def stream(
+        self, contract: Contract, settings: DeviceSettings | None = None, behind: Behind | None = None
+    ) -> AsyncGenerator[Token, None]:
+        """One response's tokens as they come. Raises as `Session.generate`.
+
+        `settings` replace the device's own, but for its drafter; `behind` its own link.
+        """
         async with self._turn:
             self._is_hung_up = False
+            await self._move(behind)
             replicas = await self._assigned()
             session = build_session(settings or self.plan.settings, self._drafter, replicas, self._clock, self._meter)
             try:
@@ -128,10 +147,10 @@ class ClusterDevice:
                 self._last = session.statistics
                 self._count(session.statistics)
 
-    async def answer(self, contract: Contract, settings: DeviceSettings | None = None) -> Answered:
-        """One whole response."""
+    async def answer(self, contract: Contract, settings: DeviceSettings | None = None, behind: Behind | None = None) -> Answered:
+        """One whole response, asked as `stream` is."""
         ids: dict[int, int] = {}
-        async with aclosing(self.stream(contract, settings)) as tokens:
+        async with aclosing(self.stream(contract, settings, behind)) as tokens:
             async for token in tokens:
                 if token.verified:
                     ids[token.position] = token.id
@@ -149,6 +168,24 @@ class ClusterDevice:
         if self._replicas is not None:
             await self._replicas.close()
         self._clock.close()
+
+    @property
+    def _link(self) -> LinkSettings | None:
+        """The one that it is behind now; None: the network as it is."""
+        if self._behind is None:
+            return self.plan.link
+        return None if self._behind.link.changes_nothing else self._behind.link
+
+    async def _move(self, behind: Behind | None) -> None:
+        """Be behind this link from now on, with everything begun anew, unless that is so already."""
+        if behind == self._behind:
+            return
+        if self._replicas is not None:
+            await self._replicas.close()
+            self._replicas = None
+        self._drafter.roll_back(0)
+        self._meter = LinkMeter()
+        self._behind = behind
 
     async def _assigned(self) -> Replicas:
         """The verifiers to go to, in the directory's order. Raises UnavailableError when there are none for too long."""
@@ -178,8 +215,8 @@ class ClusterDevice:
             ) from None
 
     def _connect(self, address: str) -> Transport:
-        if self.plan.link is not None:
-            return ShapedWay(address, self.plan.link)
+        if self._link is not None:
+            return ShapedWay(address, self._link)
         certificates = self.plan.root_certificates
         return GrpcTransport(address, GrpcSettings(tls=self.plan.is_tls, root_certificates=certificates if self.plan.is_tls else None))
 

@@ -13,8 +13,9 @@ from edge.seams import Token
 from edge.settings import DeviceSettings
 from edge.statistics import ResponseStatistics
 from orchestration.assembly import Language, build_contract
-from orchestration.cluster import calls
+from orchestration.cluster import calls, names
 from orchestration.cluster.deployment import Deployment
+from orchestration.cluster.device import Answered, Behind
 from orchestration.cluster.reports import Snapshot
 from orchestration.cluster.settings import ClusterSettings
 
@@ -65,6 +66,25 @@ class RemoteDevice:
     def contract(self, prompt: Sequence[int]) -> Contract:
         """The contract for one response."""
         return build_contract(prompt, self._settings, self.language, self._served)
+
+
+class RemoteCrew:
+    """All devices of a cluster, for experiments (see `orchestration.cluster.measuring.Crew`)."""
+
+    def __init__(self, cluster: Deployment) -> None:
+        self._devices = [cluster.device(names.device(index)) for index in range(cluster.settings.devices.count)]
+
+    async def answer(self, device: int, contract: Contract, settings: DeviceSettings, behind: Behind) -> Answered:
+        """One whole response of the device of that number. Raises AirdraftError."""
+        with calls.in_our_words(names.device(device)):
+            answered: Answered = await self._devices[device].answer.remote(contract, settings, behind)
+            return answered
+
+    async def hang_up(self, devices: int) -> None:
+        """End what the first so many devices have at work. Those that are gone have nothing."""
+        for device in self._devices[:devices]:
+            with suppress(Exception):
+                await device.hang_up.options(concurrency_group=calls.CONTROL).remote()
 
 
 def served_by(snapshot: Snapshot) -> Description:

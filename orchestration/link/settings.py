@@ -62,6 +62,11 @@ class LinkSettings(Settings):
             return self.trace.stem
         return "-".join(part for part in (self.preset, self.channel) if part) or DEFAULT_PRESET
 
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether it is the network as it is, so that nothing need be emulated."""
+        return self.preset in (None, DEFAULT_PRESET) and self == LinkSettings(preset=self.preset, seed=self.seed)
+
     def channel_name(self) -> str:
         """Which kind of channel this link is: a name in the table of channels."""
         if self.channel is not None:

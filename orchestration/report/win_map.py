@@ -50,9 +50,12 @@ def table(found: Sequence[Duel]) -> Table:
 
 
 def maps(run: Run) -> dict[str, list[Duel]]:
-    """Duels of one device on links of a fixed round trip, by their other conditions; those that stand alone make no map."""
+    """Duels of one device on links of a fixed round trip, by their other conditions; those that stand alone make no map.
+
+    None of a real run: no two of its targets' times are the same.
+    """
     found: dict[str, list[Duel]] = defaultdict(list)
-    for duel in duels(run.rows):
+    for duel in duels(run.rows) if run.about["simulated"] else ():
         if duel.round_trip_ms is not None and duel.stream["devices"] == 1:
             found[duel.where].append(duel)
     return {where: squares for where, squares in found.items() if len(squares) > 1}

@@ -80,25 +80,43 @@ class Outcome:
     run: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be run, found possible: its cells, and what its directory says of it."""
+
+    about: About
+    cells: tuple[Cell, ...]
+    journals: bool = False
+
+
+Start = Callable[[Sequence[Cell]], AbstractContextManager[Executor]]  # of what runs these cells, to be used in a `with`
+
+
 def run_sweep(path: Path, runs: Path, where: Where, progress: Progress | None = None) -> Outcome:
     """Run a sweep's file; its directory is `runs` / its name. What is finished stays so, even when this is interrupted.
 
     Raises SettingsError for an impossible cell before anything runs; cells that fail on their own are in the outcome.
     """
-    progress = progress or Silent()
     values, materials = read_values(path), Materials()
     cells = checked(values, str(path), materials)
     scenario = Scenario.parse(values, str(path))
-    directory = RunDirectory(runs / scenario.name)
-    directory.create(_about(scenario, values, cells, materials), cells)
-    pending = [cell for cell in cells if not directory.has(cell, scenario.sweep.journals)]
-    outcome = Outcome(directory.path, skipped=len(cells) - len(pending))
+    plan = Plan(_about(scenario, values, cells, materials), cells, scenario.sweep.journals)
+    return carry_out(plan, runs, lambda pending: where.executor(lambda: Inputs.of(pending)), progress)
+
+
+def carry_out(plan: Plan, runs: Path, start: Start, progress: Progress | None = None) -> Outcome:
+    """Run what of the plan has not been run before, in the directory `runs` / its name."""
+    progress = progress or Silent()
+    directory = RunDirectory(runs / plan.about.name)
+    directory.create(plan.about, plan.cells)
+    pending = [cell for cell in plan.cells if not directory.has(cell, plan.journals)]
+    outcome = Outcome(directory.path, skipped=len(plan.cells) - len(pending))
     progress.started(len(pending), outcome.skipped)
     try:
         if pending:
-            _run(pending, scenario.sweep.journals, where, directory, outcome, progress)
+            _run(pending, plan.journals, start, directory, outcome, progress)
     finally:
-        outcome.rows = directory.conclude(cells, outcome.failures)
+        outcome.rows = directory.conclude(plan.cells, outcome.failures)
     return outcome
 
 
@@ -115,8 +133,8 @@ def checked(values: dict[str, Any], source: str, materials: Materials) -> tuple[
     return cells
 
 
-def _run(cells: Sequence[Cell], journals: bool, where: Where, directory: RunDirectory, outcome: Outcome, progress: Progress) -> None:
-    with where.executor(lambda: Inputs.of(cells)) as executor:
+def _run(cells: Sequence[Cell], journals: bool, start: Start, directory: RunDirectory, outcome: Outcome, progress: Progress) -> None:
+    with start(cells) as executor:
         for finished in executor.run(batches(cells, executor.workers, journals)):
             for one in finished:
                 if one.failure is None:
