@@ -6,6 +6,7 @@ The end-to-end tests run it with a token of its own for Ray, and look afterwards
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import socket
@@ -26,6 +27,8 @@ from airdraft.settings import Sampling
 from orchestration import assembly
 from orchestration.cluster import names, ray_connection
 from orchestration.cluster.deployment import Deployment
+from orchestration.cluster.experiments import Experiments
+from orchestration.cluster.remote_device import RemoteCrew
 from orchestration.cluster.reports import ReplicaStatus, Snapshot
 from orchestration.cluster.settings import PLACE, ClusterSettings
 
@@ -44,6 +47,19 @@ def until(what: str, is_so: Callable[[], Any]) -> None:
         time.sleep(0.1)
 
 
+SWEEP = """
+name = "measured"
+devices = 2
+[workload]
+prompts = "prompts.jsonl"
+responses = 2
+[device]
+max_new_tokens = 16
+[grid]
+"link.preset" = ["5g", "wifi"]
+[sweep]
+draft_lengths = [2]
+"""
 ROOM = "room_for_one_verifier"  # a resource of which each cloud node has one
 
 
@@ -144,7 +160,7 @@ def settings(folder: Path, chosen: argparse.Namespace) -> ClusterSettings:
         {
             "verifier": {
                 "model": {"model": str(folder / "tiny-target"), "dtype": "float32", "threads": 1},
-                "slots": 6, "context": 1024, "lease_s": 5.0, "protected_s": 1.0,
+                "slots": 6, "context": 1024, "lease_s": 5.0, "protected_s": 1.0, "share_prefixes": chosen.scenario != "small",
             },
             "server": {"host": "127.0.0.1", "port": 0},
             "replicas": {
@@ -305,9 +321,28 @@ def is_listening(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def measure(world: World) -> None:
+    """A sweep measured with the devices: every cell, both links, one text."""
+    (world.folder / "prompts.jsonl").write_text("\n".join(json.dumps({"prompt": f"{index}, radio, radio"}) for index in range(4)))
+    (world.folder / "sweep.toml").write_text(SWEEP)
+    until("no device answers", lambda: all(status.state == "idle" for status in world.snapshot().devices))
+    snapshot = world.snapshot()
+    experiments = Experiments(RemoteCrew(world.cluster), snapshot, world.language, snapshot.replicas[0].report.served)
+    outcome = experiments.run(world.folder / "sweep.toml", world.folder / "runs")
+    assert not outcome.failures, outcome.failures
+    for row in outcome.rows:
+        assert (row["simulated"], row["failed"], row["responses"], row["devices"]) == (False, 0, 4, 2)
+    assert {(row["kind"], row["link"]) for row in outcome.rows} >= {
+        (kind, link) for kind in ("stream", "policy") for link in ("5g", "wifi")
+    }
+    tell(f"{len(outcome.rows)} cells measured, no text another")
+
+
 def small(world: World, prompts: Sequence[int]) -> None:
-    """Texts over a killed verifier, and metrics."""
+    """Texts over a killed verifier, a measured sweep, and metrics."""
     kill_verifier(world, prompts)
+    world.all_serve()
+    measure(world)
     check_metrics(["airdraft_rounds_total", "airdraft_forward_seconds_total", "airdraft_sessions", "airdraft_device_tokens_total"])
 
 

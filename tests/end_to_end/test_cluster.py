@@ -57,9 +57,9 @@ def world(folder: Path, *arguments: str, deadline_s: float) -> str:
 
 
 @pytest.mark.timeout(600)
-def test_a_killed_verifier_changes_no_text_and_nothing_is_left_behind(tmp_path):
+def test_a_killed_verifier_changes_no_text_a_sweep_is_measured_and_nothing_is_left_behind(tmp_path):
     said = world(tmp_path, "small", "--prompts", "2", "--tokens", "120", deadline_s=500)
-    for line in ("killed verifier-", "the same texts", "the metrics are there", "nothing is left behind"):
+    for line in ("killed verifier-", "the same texts", "cells measured", "the metrics are there", "nothing is left behind"):
         assert line in said
 
 

@@ -17,14 +17,18 @@ import yaml
 
 from cloud.server import ServerSettings
 from orchestration.cli.application import application
+from orchestration.cluster import placing
 from orchestration.cluster.figures import DEVICE_FIGURES, REPLICA_FIGURES
 from orchestration.cluster.settings import ANYWHERE, PLACE, ClusterSettings
+from orchestration.scenario import read_values
+from orchestration.sweep.grid import expand
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 SCHEMA = json.loads((ROOT / "tests" / "kuberay_schema.json").read_text())
 FILES = (
-    "cluster.toml", "cluster-sharded.toml", "cloud.Dockerfile", "device.Dockerfile", "compose.yaml", "compose.cluster.yaml",
+    "cluster.toml", "cluster-sharded.toml", "cluster-experiment.toml",
+    "cloud.Dockerfile", "device.Dockerfile", "compose.yaml", "compose.cluster.yaml",
     "airdraft-verifier.service", "ray-cluster.yaml", "kuberay/raycluster.yaml", "kuberay/rayjob.yaml", "grafana/airdraft.json",
 )  # fmt: skip
 
@@ -127,6 +131,14 @@ def test_cluster_files_ask_for_what_they_say():
     assert (settings.replicas.count, settings.devices.count, settings.devices.links) == (2, 8, ("5g", "lte"))
     sharded = ClusterSettings.read(DEPLOY / "cluster-sharded.toml")
     assert (sharded.replicas.shards, sharded.gpus) == (2, 2)
+
+
+def test_the_cluster_for_experiments_can_measure_the_links():
+    settings = ClusterSettings.read(DEPLOY / "cluster-experiment.toml").completed()
+    file = DEPLOY / "scenarios" / "links.toml"
+    cells = expand(placing.placed(read_values(file), settings, str(file)), str(file), lambda scenario: 8)
+    placing.check(cells, settings)
+    assert len(cells) == 20
 
 
 @pytest.mark.parametrize("name", ["compose.yaml", "compose.cluster.yaml"])
