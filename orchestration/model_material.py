@@ -17,9 +17,9 @@ from cloud.target import TransformersTarget
 from edge import drafters
 from edge.seams import Drafter
 from edge.settings import DeviceSettings
-from orchestration.assembly import Language, build_contract, load_language, load_model
+from orchestration.assembly import Language, load_language, load_model
 from orchestration.material import Overlap
-from orchestration.recording.prompts import read_prompts
+from orchestration.prompt_file import PromptFile
 from orchestration.scenario import Scenario
 from orchestration.simulation.verifier import Served
 from orchestration.workload import Prompt
@@ -39,15 +39,15 @@ class ModelMaterial:
         """The target's."""
         return self._target_settings.model
 
-    @cached_property
+    @property
     def digests(self) -> dict[str, str]:
         """Of the prompts and the tokenizer; weights are known by their names."""
-        return {"prompts": self._set.sha256, "tokenizer": self._language.digest.hex()}
+        return self._asked.digests
 
-    @cached_property
+    @property
     def prompts(self) -> tuple[Prompt, ...]:
         """Of the prompt file, each as a user's turn."""
-        return tuple(Prompt(one.name, one.task, self._language.prompt(one.text)) for one in self._set.prompts)
+        return self._asked.prompts
 
     def check(self, device: DeviceSettings, verifier: VerifierSettings, chosen: tuple[int, ...]) -> None:
         """Raises SettingsError when a prompt does not fit into the verifier's context, ModelError when a model cannot be had."""
@@ -70,14 +70,14 @@ class ModelMaterial:
 
     def contract(self, prompt: int, device: DeviceSettings) -> Contract:
         """As a device's own command would make it."""
-        return build_contract(self.prompts[prompt].tokens, device, self._language, self._description)
+        return self._asked.contract(prompt, device)
 
     def expected(self, prompt: int, device: DeviceSettings) -> None:
         """Only the target can tell."""
 
     def overlaps(self, chosen: tuple[int, ...], device: DeviceSettings) -> tuple[Overlap, ...]:
         """Only running both can tell."""
-        return ()
+        return self._asked.overlaps(chosen, device)
 
     @property
     def _target_settings(self) -> ModelSettings:
@@ -86,10 +86,10 @@ class ModelMaterial:
         return self.scenario.verifier.model
 
     @cached_property
-    def _set(self) -> Any:
+    def _asked(self) -> PromptFile:
         if self.scenario.workload.prompts is None:
             raise SettingsError("no prompts for real models: set workload.prompts.")
-        return read_prompts(self.scenario.workload.prompts)
+        return PromptFile(self.scenario.workload.prompts, self._language, self._description)
 
     @cached_property
     def _language(self) -> Language:

@@ -6,57 +6,24 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 
 from airdraft.errors import SettingsError
-from airdraft.messages import Contract, Description
-from edge.settings import DeviceSettings
-from orchestration.assembly import Language, build_contract
+from airdraft.messages import Description
+from orchestration.assembly import Language
 from orchestration.cell import Cell
 from orchestration.cluster import placing
 from orchestration.cluster.measuring import Crew, OnDevices
 from orchestration.cluster.reports import Snapshot
-from orchestration.material import Overlap, Questions
-from orchestration.recording.prompts import PromptSet, read_prompts
+from orchestration.material import Questions
+from orchestration.prompt_file import PromptFile
 from orchestration.scenario import Scenario, read_values
 from orchestration.sweep.directory import About
 from orchestration.sweep.grid import expand
 from orchestration.sweep.sweep import Outcome, Plan, Progress, carry_out, versions
-from orchestration.workload import Prompt, select
+from orchestration.workload import select
 
 SUFFIX = "-on-cluster"  # of the run's name, so that it can lie beside the simulated one
-
-
-@dataclass(frozen=True)
-class PromptFile:
-    """The prompts of one file, as this cluster's devices would be asked them: `Questions`."""
-
-    file: Path
-    language: Language
-    served: Description
-
-    @cached_property
-    def digests(self) -> dict[str, str]:
-        """Of the prompts and the tokenizer."""
-        return {"prompts": self._set.sha256, "tokenizer": self.language.digest.hex()}
-
-    @cached_property
-    def prompts(self) -> tuple[Prompt, ...]:
-        """Each as a user's turn."""
-        return tuple(Prompt(one.name, one.task, self.language.prompt(one.text)) for one in self._set.prompts)
-
-    def contract(self, prompt: int, device: DeviceSettings) -> Contract:
-        """As the device's own command would make it."""
-        return build_contract(self.prompts[prompt].tokens, device, self.language, self.served)
-
-    def overlaps(self, chosen: tuple[int, ...], device: DeviceSettings) -> tuple[Overlap, ...]:
-        """Only running both models can tell."""
-        return ()
-
-    @cached_property
-    def _set(self) -> PromptSet:
-        return read_prompts(self.file)
 
 
 @dataclass

@@ -20,6 +20,7 @@ CLUSTER = """
 [verifier]
 slots = 4
 context = 512
+share_prefixes = false
 [verifier.model]
 model = "{target}"
 dtype = "float32"
@@ -37,6 +38,19 @@ links = ["wifi"]
 max_new_tokens = 16
 [device.drafter]
 kind = "lookup"
+"""
+SWEEP = """
+name = "small"
+[workload]
+prompts = "prompts.jsonl"
+[device]
+max_new_tokens = 8
+[machines]
+target_token_ms = 50
+[grid]
+"link.preset" = ["5g", "wifi"]
+[sweep]
+draft_lengths = [2]
 """
 ASK = ("generate", "hello, hello, hello", "--on-cluster")
 
@@ -75,6 +89,24 @@ def note(variables: dict[str, str]) -> Path:
     return Path(variables["HOME"]) / ".local" / "state" / "airdraft" / "cluster.json"
 
 
+def check_sweep(folder: Path, **variables: str) -> None:
+    """Measured with the cluster's device; what was measured is kept; a report is made of it."""
+    sweep, runs = folder / "small.toml", folder / "runs"
+    sweep.write_text(SWEEP)
+    (folder / "prompts.jsonl").write_text('{"prompt": "radio, radio"}\n{"prompt": "river, river"}\n')
+    command = ("sweep", str(sweep), "--on-cluster", "--runs", str(runs))
+    possible = run(*command, "--check", **variables)
+    assert possible.code == 0 and "6 cells, all possible on this cluster" in possible.err and not runs.exists(), possible.err
+    measured = run(*command, **variables)
+    assert measured.code == 0 and "6 cells run, 0 had been run before, 0 failed" in measured.err, measured.err
+    assert "left out, since it is of simulations only: machines, the baseline 'device', the baseline 'local'" in measured.err
+    assert "0 cells run, 6 had been run before" in run(*command, **variables).err
+    reported = run("report", str(runs / "small-on-cluster"), **variables)
+    assert reported.code == 0 and "simulated" not in reported.out, reported.err
+    for wrong in (("--local",), ("--workers", "2")):
+        assert run(*command, *wrong, **variables).code == 2
+
+
 def answer(*arguments: str, **variables: str) -> str:
     """The response's text, of all 16 tokens."""
     ended = run(*arguments, "--json", **variables)
@@ -94,6 +126,7 @@ def test_a_cluster_is_put_up_watched_asked_mended_and_taken_down(cluster, file, 
     tokenizer = str(file.parent / "tiny-target")
     outside = ("generate", ASK[1], "--cloud", address, "--drafter", "lookup", "--tokenizer", tokenizer, "--max-new-tokens", "16")
     assert answer(*outside, **variables) == text
+    check_sweep(file.parent, **variables)
 
     assert run("down", "--replica", "verifier-1", "--grace", "1", **variables).code == 0
     table = run("status", "--once", **variables).out
