@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from orchestration.cluster.deployment import Deployment
 
 EVERY_S = 1.0
+WIDE = 250  # characters, for whatever is no terminal: all columns
 
 
 def status(
@@ -26,7 +29,8 @@ def status(
     from orchestration.cluster import ray_connection, status_table
     from orchestration.cluster.deployment import Deployment
 
-    console = Console(highlight=False)
+    is_read_later = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    console = Console(highlight=False, width=WIDE if is_read_later else None)
     with ray_connection.connected(address):
         cluster = Deployment.find()
         if as_json:

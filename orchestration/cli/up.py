@@ -93,7 +93,7 @@ def _say_ready(cluster: Deployment) -> None:
 
     snapshot = cluster.snapshot()
     addresses = ", ".join(replica.report.address for replica in snapshot.replicas)
-    typer.echo(f"{READY} {len(snapshot.replicas)} verifiers at {addresses}; {len(snapshot.devices)} devices")
+    typer.echo(f"{READY} {_count(len(snapshot.replicas), 'verifier')} at {addresses}; {_count(len(snapshot.devices), 'device')}")
 
 
 def _until_taken_down(cluster: Deployment) -> None:
@@ -105,3 +105,7 @@ def _until_taken_down(cluster: Deployment) -> None:
 
 def _telling(console: Console) -> Callable[[str], None]:
     return partial(console.print, soft_wrap=True, markup=False)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

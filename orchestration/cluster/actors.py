@@ -43,25 +43,26 @@ class Order:
 
 
 class RayDesk:
-    """The directory's actor, as replicas and devices reach it; metrics are set on the way."""
+    """The directory's actor, as replicas and devices reach it; metrics are set once it has been told."""
 
     def __init__(self) -> None:
         self._gauges = RayGauges()
 
     async def report_replica(self, report: ReplicaReport) -> Sequence[str]:
         """Tell, and hear who serves."""
+        others: Sequence[str] = await _directory().report_replica.remote(report)
         self._gauges.set_replica(report)
-        return await _directory().report_replica.remote(report)  # type: ignore[no-any-return]  # Ray's handles have no types
+        return others
 
     async def report_device(self, report: DeviceReport) -> None:
         """Tell."""
-        self._gauges.set_device(report)
         await _directory().report_device.remote(report)
+        self._gauges.set_device(report)
 
     async def assign(self) -> Sequence[str]:
         """Ask where a response shall go. Raises UnavailableError when there is nobody to ask."""
         try:
-            return await _directory().assign.remote()  # type: ignore[no-any-return]  # as above
+            return await _directory().assign.remote()  # type: ignore[no-any-return]  # Ray's handles have no types
         except Exception as error:
             raise UnavailableError(f"the cluster's directory cannot be asked: {error!r}. It is started again; try later.") from error
 

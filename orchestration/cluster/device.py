@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 from collections import Counter
@@ -26,6 +27,8 @@ from orchestration.assembly import build_session
 from orchestration.cluster.reports import DeviceReport
 from orchestration.cluster.shaped_way import ShapedWay
 from orchestration.link import LinkSettings
+
+log = logging.getLogger(__name__)
 
 ASK_AGAIN_S = 0.25
 ASK_DEADLINE_S = 5.0
@@ -94,6 +97,7 @@ class ClusterDevice:
         self._last = ResponseStatistics()
         self._counts: Counter[str] = Counter()
         self._reporting: asyncio.Task[None] | None = None
+        self._was_heard = True
 
     async def start(self) -> DeviceReport:
         """Report from now on; the first report."""
@@ -108,7 +112,7 @@ class ClusterDevice:
             incarnation=self._incarnation,
             node=self.plan.node,
             process_id=os.getpid(),
-            link=self._link.name if self._link else "—",
+            link=self._link.name if self._link else "no link",
             drafter=_drafter_name(self.plan.settings),
             is_answering=self._turn.locked(),
             replica=self._replicas.current if self._replicas else "",
@@ -233,9 +237,14 @@ class ClusterDevice:
 
     async def _tell(self) -> None:
         """Report. Whatever keeps the directory away, it is told again next time."""
-        with suppress(Exception):
+        try:
             async with asyncio.timeout(TELL_DEADLINE_S):
                 await self._desk.report_device(self.report())
+            self._was_heard = True
+        except Exception as error:
+            if self._was_heard:
+                log.warning("%s cannot reach the directory: %r", self.plan.name, error)
+            self._was_heard = False
 
 
 def _drafter_name(settings: DeviceSettings) -> str:

@@ -26,7 +26,8 @@ class RayGauges:
         """Set all of a device's figures."""
         self._set(DEVICE_FIGURES, report, {"device": report.name, "link": report.link})
 
-    def _set(self, figures: Sequence[Figure[Report]], report: Report, tags: dict[str, str]) -> None:
+    def _set(self, figures: Sequence[Figure[Report]], report: Report, named: dict[str, str]) -> None:
+        tags = {key: _in_ascii(name) for key, name in named.items()}
         for figure in figures:
             metric = self._metric(figure, tuple(tags))
             if not figure.grows:
@@ -42,3 +43,8 @@ class RayGauges:
             kind = metrics.Counter if figure.grows else metrics.Gauge
             self._metrics[figure.name] = kind(figure.name, figure.words, tag_keys=tags)
         return self._metrics[figure.name]
+
+
+def _in_ascii(name: str) -> str:
+    """Ray takes no other letters in a tag; a model's folder and a trace's file may have any."""
+    return name.encode("ascii", "backslashreplace").decode()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich.console import Group
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -18,21 +19,65 @@ REPLICA_COLUMNS = (
     "up/token", "down/token", "restarts",
 )  # fmt: skip
 DEVICE_COLUMNS = ("device", "state", "link", "drafter", "at", "responses", "rounds", "accepted", "tokens", "reconnects", "restarts")
+SPARE = (
+    "node",
+    "up/token",
+    "down/token",
+    "restarts",
+    "drafter",
+    "slots",
+    "batch",
+    "reconnects",
+    "queue",
+    "rounds",
+    "forward",
+    "at",
+)  # what a narrow terminal does without, the first first
+GAP = 2  # characters between columns
 
 
 def shown(now: Snapshot, before: Snapshot | None = None) -> Group:
     """Both tables. Speeds are those since `before`; without it, there are none."""
     seconds = now.uptime_s - before.uptime_s if before else 0.0
     earlier = {status.report.name: status.counts for status in before.replicas} if before else {}
-    replicas = _table(REPLICA_COLUMNS)
-    for replica in now.replicas:
-        replicas.add_row(*replica_row(replica, _speed(replica, earlier, seconds)))
-    devices = _table(DEVICE_COLUMNS)
-    for device in now.devices:
-        devices.add_row(*device_row(device))
+    replicas = Fitting(REPLICA_COLUMNS, [replica_row(replica, _speed(replica, earlier, seconds)) for replica in now.replicas])
+    devices = Fitting(DEVICE_COLUMNS, [device_row(device) for device in now.devices])
     shards = now.settings.replicas.shards
     head = f"up {_duration(now.uptime_s)}, {len(now.replicas)} of {now.settings.replicas.count} replicas known, {shards} shards each"
     return Group(Text(head, style="bold"), replicas, *([devices] if now.devices else []))
+
+
+class Fitting:
+    """A table that does without its least needed columns where there is no room for all, and says so."""
+
+    def __init__(self, columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
+        self.columns = columns
+        self.rows = rows
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """See rich: called with the room that there is."""
+        left_out = self._left_out(options.max_width)
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        words = {"replica", "device", "state", "address", "node", "link", "drafter", "at"}
+        for column in self.columns:
+            if column not in left_out:
+                table.add_column(column, justify="left" if column in words else "right", no_wrap=column in ("replica", "device", "state"))
+        for row in self.rows:
+            table.add_row(*(cell for column, cell in zip(self.columns, row, strict=True) if column not in left_out))
+        yield table
+        if left_out:
+            yield Text(f"(a wider terminal shows also: {', '.join(left_out)})", style="dim")
+
+    def _left_out(self, width: int) -> list[str]:
+        lengths = [max(map(_length, cells)) for cells in zip(self.columns, *self.rows, strict=True)]
+        needed = dict(zip(self.columns, lengths, strict=True))
+        left_out: list[str] = []
+        for column in SPARE:
+            if sum(needed.values()) + GAP * (len(needed) - 1) <= width:
+                break
+            if needed.pop(column, None) is not None:
+                left_out.append(column)
+        return left_out
 
 
 def replica_row(status: ReplicaStatus, tokens_per_s: float | None) -> list[str | Text]:
@@ -99,14 +144,6 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _table(columns: tuple[str, ...]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    words = {"replica", "device", "state", "address", "node", "link", "drafter", "at"}
-    for column in columns:
-        table.add_column(column, justify="left" if column in words else "right", no_wrap=column in ("replica", "device", "state"))
-    return table
-
-
 def _state(state: str, silent_s: float) -> Text:
     words = f"silent for {_duration(silent_s)}" if state == "silent" else state
     return Text(words, style=STYLES[state])
@@ -132,3 +169,7 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _length(cell: str | Text) -> int:
+    return cell.cell_len if isinstance(cell, Text) else cell_len(cell)

@@ -33,7 +33,6 @@ cpus = 0.5
 [devices]
 count = 1
 cpus = 0.1
-links = ["wifi"]
 [device]
 max_new_tokens = 16
 [device.drafter]
@@ -76,7 +75,9 @@ def cluster(file: Path, variables: dict[str, str]) -> Iterator[subprocess.Popen[
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        assert line.startswith("ready: 2 verifiers at 127.0.0.1:"), process.stderr.read() if process.stderr else ""
+        assert line.startswith("ready: 2 verifiers at 127.0.0.1:") and line.endswith("; 1 device\n"), (
+            process.stderr.read() if process.stderr else ""
+        )
         yield process
     finally:
         if process.poll() is None:

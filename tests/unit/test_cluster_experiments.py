@@ -132,7 +132,7 @@ def test_every_cell_begins_anew_and_devices_return_to_their_own_links(crew, file
     assert device.report().link == "wifi"
     contract = asked.questions(asked.plan(file).cells[0].scenario).contract(0, device.plan.settings)
     crew._loop.run(device.answer(contract), 60)
-    assert device.report().link == "—"
+    assert device.report().link == "no link"
 
 
 def test_another_text_is_no_result(crew, file, tmp_path):

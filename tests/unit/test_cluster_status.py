@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from io import StringIO
 
+import pytest
 from rich.console import Console
 
 from orchestration.cluster import status_table
 from orchestration.cluster.directory import Directory
 from orchestration.cluster.figures import DEVICE_FIGURES, REPLICA_FIGURES, growth
+from orchestration.cluster.gauges import RayGauges
 from orchestration.cluster.settings import ClusterSettings
 from tests.cluster_parts import device_report, replica_report, served
 
@@ -35,8 +38,8 @@ def directory() -> tuple[Directory, Clock]:
     return made, clock
 
 
-def printed(content) -> str:
-    console = Console(file=StringIO(), width=250)
+def printed(content, width: int = 250) -> str:
+    console = Console(file=StringIO(), width=width)
     console.print(content)
     return console.file.getvalue()
 
@@ -57,6 +60,22 @@ def test_the_speed_is_that_since_the_last_look():
     clock.now_s += 2.0
     made.report_replica(replica_report(counts=COUNTS | {"emitted": 75.0}))
     assert "12.5" in printed(status_table.shown(made.snapshot(), before))
+
+
+def test_a_narrow_terminal_shows_whole_words_and_says_what_is_missing():
+    text = printed(status_table.shown(directory()[0].snapshot()), width=80)
+    assert "…" not in text and all(len(line) <= 80 for line in text.splitlines())
+    row = next(line for line in text.splitlines() if line.startswith("verifier-0"))
+    assert "serving" in row and "2/4" in row and "2.50" in row
+    assert "(a wider terminal shows also: node" in text and "wider" not in printed(status_table.shown(directory()[0].snapshot()))
+
+
+def test_metrics_take_names_in_any_letters():
+    pytest.importorskip("ray", reason="the cluster extra is not installed")
+    gauges = RayGauges()
+    for name in ("fähre", "フェリー", "—"):
+        gauges.set_device(device_report(link=name))
+        gauges.set_replica(replica_report(served=replace(served(), model=name)))
 
 
 def test_silence_is_shown_with_its_length():
