@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from orchestration.hardware import processor
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -74,19 +76,9 @@ class Report:
 def machine() -> dict[str, str]:
     """What the figures were taken on."""
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": str(os.cpu_count()),
         "python": platform.python_version(),
         "torch": version("torch"),
         "transformers": version("transformers"),
     }
-
-
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

@@ -32,7 +32,7 @@ from orchestration.cluster.remote_device import RemoteCrew
 from orchestration.cluster.reports import ReplicaStatus, Snapshot
 from orchestration.cluster.settings import PLACE, ClusterSettings
 
-PATIENCE_S = 300.0  # for something to come true on a busy machine; only a failing test waits so long
+PATIENCE_S = 450.0  # for something to come true on a busy machine; only a failing test waits so long
 STARTED_S = time.monotonic()
 
 

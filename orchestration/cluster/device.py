@@ -23,6 +23,7 @@ from edge.replicas import Replicas
 from edge.seams import Drafter, Token
 from edge.settings import DeviceSettings
 from edge.statistics import ResponseStatistics
+from orchestration import hardware
 from orchestration.assembly import build_session
 from orchestration.cluster.reports import DeviceReport
 from orchestration.cluster.shaped_way import ShapedWay
@@ -90,6 +91,8 @@ class ClusterDevice:
         self._clock = WallClock(plan.name)
         self._meter = LinkMeter()
         self._incarnation = secrets.token_hex(8)
+        model = plan.settings.drafter.model
+        self._machine = hardware.described(model.device if model else "cpu")
         self._replicas: Replicas | None = None
         self._behind: Behind | None = None
         self._turn = asyncio.Lock()
@@ -112,6 +115,7 @@ class ClusterDevice:
             incarnation=self._incarnation,
             node=self.plan.node,
             process_id=os.getpid(),
+            machine=self._machine,
             link=self._link.name if self._link else "no link",
             drafter=_drafter_name(self.plan.settings),
             is_answering=self._turn.locked(),

@@ -13,7 +13,7 @@ from airdraft.messages import Description
 from orchestration.assembly import Language
 from orchestration.cell import Cell
 from orchestration.cluster import placing
-from orchestration.cluster.measuring import Crew, OnDevices
+from orchestration.cluster.measuring import Crew, Machines, OnDevices
 from orchestration.cluster.reports import Snapshot
 from orchestration.material import Questions
 from orchestration.prompt_file import PromptFile
@@ -43,7 +43,8 @@ class Experiments:
         """
         plan = self.plan(path)
         with asyncio.Runner() as runner:
-            executor = OnDevices(self.crew, self.questions, placing.nodes(self.snapshot), runner, {})
+            machines = Machines(placing.machines(self.snapshot.devices), placing.machines(self.snapshot.replicas))
+            executor = OnDevices(self.crew, self.questions, machines, runner)
             return carry_out(plan, runs, lambda pending: nullcontext(executor), progress)
 
     def plan(self, path: Path) -> Plan:

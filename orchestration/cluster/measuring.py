@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any, Protocol
 
@@ -39,6 +39,14 @@ class Crew(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Machines:
+    """What the devices and the verifiers run on, in words."""
+
+    devices: str
+    verifiers: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Work:
     """One device's part of a cell: its turns over `prompts`, numbers of the questions' prompts; times of the running loop."""
 
@@ -61,15 +69,14 @@ class _Work:
 class OnDevices:
     """An `Executor` (orchestration.sweep.executors) whose cells run one after the other, each with the devices to itself.
 
-    Under the exact rule every policy's text is checked to be the same. `nodes`: addresses of the devices' and the verifiers' machines;
-    `texts`: those that are known, by their contracts.
+    Under the exact rule the texts of all policies that it measures are checked to be the same; `texts`: those known, by their contracts.
     """
 
     crew: Crew
     questions: Callable[[Scenario], Questions]
-    nodes: Mapping[str, str]
+    machines: Machines
     runner: asyncio.Runner
-    texts: dict[Contract, tuple[int, ...]]
+    texts: dict[Contract, tuple[int, ...]] = field(default_factory=dict)
     workers: int = 1
 
     def run(self, batches: Sequence[Batch]) -> Iterator[list[Finished]]:
@@ -93,10 +100,10 @@ class OnDevices:
         prompts = select(questions.prompts, cell.scenario.workload)
         records = [response.record for response in result.responses if response.record is not None]
         machines = {
-            "device_machine": self.nodes["devices"],
+            "device_machine": self.machines.devices,
             "device_source": MEASURED,
             "draft_step_s": draft_step_s(records),
-            "verifier_machine": self.nodes["verifiers"],
+            "verifier_machine": self.machines.verifiers,
             "verifier_source": MEASURED,
             "target_token_s": target_token_s(records) if cell.kind is Kind.STREAM else None,
         }

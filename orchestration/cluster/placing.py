@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from airdraft.errors import SettingsError
 from orchestration.cell import Cell, digest
-from orchestration.cluster.reports import Snapshot
+from orchestration.cluster.reports import DeviceStatus, ReplicaStatus, Snapshot
 from orchestration.cluster.settings import ClusterSettings
 from orchestration.scenario import BASELINES, Baseline
 
@@ -64,17 +65,17 @@ def check(cells: Sequence[Cell], cluster: ClusterSettings) -> None:
 
 
 def place_of(snapshot: Snapshot) -> str:
-    """Digest of the cluster: its settings and its machines."""
-    return digest({"settings": snapshot.settings.model_dump(mode="json", exclude={"report_s"}), "nodes": nodes(snapshot)})
+    """Digest of the cluster: its settings, and which machines at which addresses."""
+    nodes = {(status.report.node.split()[0], status.report.machine) for status in snapshot.devices}
+    nodes |= {(status.report.node.split()[0], status.report.machine) for status in snapshot.replicas}
+    return digest({"settings": snapshot.settings.model_dump(mode="json", exclude={"report_s"}), "nodes": sorted(nodes)})
 
 
-def nodes(snapshot: Snapshot) -> dict[str, str]:
-    """Addresses of the nodes, each once: of devices, and of verifiers."""
-    found = {
-        "devices": [status.report.node for status in snapshot.devices],
-        "verifiers": [status.report.node for status in snapshot.replicas],
-    }
-    return {kind: ", ".join(sorted({node.split()[0] for node in of})) for kind, of in found.items()}
+def machines(parts: Sequence[DeviceStatus] | Sequence[ReplicaStatus]) -> str:
+    """What devices or verifiers run on, in words: each kind of machine once, with the number of nodes where there are several."""
+    nodes = dict(sorted((status.report.node, status.report.machine) for status in parts))
+    counts = Counter(nodes.values())
+    return "; ".join(f"{count} × {name}" if count > 1 else name for name, count in counts.items())
 
 
 def _decided(cluster: ClusterSettings) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 
 from airdraft.errors import AirdraftError, InternalError
 from cloud.server import Server
+from orchestration import hardware
 from orchestration.assembly import Cloud, CloudSettings, build_server
 from orchestration.cluster.peers import AmongPeers
 from orchestration.cluster.reports import Counts, ReplicaReport
@@ -51,6 +52,7 @@ class Replica:
         self._announce = announce
         self._watch = watch
         self._incarnation = secrets.token_hex(8)
+        self._machine = ""
         self._cloud: Cloud | None = None
         self._server: Server | None = None
         self._among: AmongPeers | None = None
@@ -60,6 +62,8 @@ class Replica:
     async def start(self) -> ReplicaReport:
         """Load, serve, and report from now on; the first report. Raises what building a verifier or serving raises."""
         self._cloud = await asyncio.to_thread(self._build)
+        model = self.plan.settings.verifier.model
+        self._machine = hardware.described(model.device if model else "cpu")
         self._among = AmongPeers(self._cloud.verifier)
         self._server = build_server(self._among, self.plan.settings.server)
         port = await self._server.start()
@@ -77,6 +81,7 @@ class Replica:
             address=among.address,
             node=self.plan.node,
             process_id=os.getpid(),
+            machine=self._machine,
             shards=self.plan.shards,
             is_tls=server.settings.certificate_chain is not None,
             served=among.describe(),

@@ -26,6 +26,7 @@ class ReplicaReport:
     served: Description
     slots: int
     slots_in_use: int
+    machine: str = ""  # in words
     shard_process_ids: tuple[int, ...] = ()
     counts: Counts = field(default_factory=dict)
 
@@ -41,6 +42,7 @@ class DeviceReport:
     link: str
     drafter: str
     is_answering: bool
+    machine: str = ""  # in words
     replica: str = ""
     counts: Counts = field(default_factory=dict)
 

@@ -14,6 +14,7 @@ from orchestration.cell import Kind
 from orchestration.summary import Row
 
 MAP_AXES = ("link.round_trip_ms", "machines.target_token_ms")
+LINK_AXES = ("link", "link.preset", "link.trace")  # which the link's name tells
 FILE_SUFFIXES = (".z", ".msgpack", ".toml", ".csv")
 
 
@@ -36,7 +37,7 @@ class Duel:
     @property
     def others(self) -> str:
         """Its other conditions but for the link, in words."""
-        return conditions(self.stream, (*MAP_AXES, "link"))
+        return conditions(self.stream, (*MAP_AXES, *LINK_AXES))
 
     @property
     def speed(self) -> float:
@@ -51,6 +52,11 @@ class Duel:
         if _low(self.drafting) > _high(self.stream):
             return Winner.STREAMING
         return Winner.NEITHER
+
+    @property
+    def has_a_place_on_a_map(self) -> bool:
+        """Whether round trip and target are as they were set: real targets never take the same time twice."""
+        return self.round_trip_ms is not None and bool(self.stream["simulated"])
 
     @property
     def round_trip_ms(self) -> float | None:

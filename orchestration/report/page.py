@@ -10,7 +10,7 @@ from html import escape
 from orchestration.report.duels import Duel
 from orchestration.report.figure import LeftOut, Picture, Table
 from orchestration.report.run import Run
-from orchestration.report.words import wins_by_target, wins_on_changing_links
+from orchestration.report.words import wins_by_link, wins_by_target
 
 STYLE = """
 body { font: 16px/1.5 sans-serif; color: #222; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
@@ -28,7 +28,7 @@ def page(run: Run, sentences: Sequence[str], figures: Sequence[Picture | LeftOut
     body = [
         f'<h1>airdraft: {escape(run.name)} <span class="{run.mark}">{run.mark}</span></h1>',
         _items(sentences),
-        *_section("Where drafting wins and where streaming wins", [*wins_by_target(found), *wins_on_changing_links(found)]),
+        *_section("Where drafting wins and where streaming wins", [*wins_by_target(found), *wins_by_link(found)]),
         *(_picture(one) for one in pictures),
         *_section("Left out", [f"{one.title}: {one.reason}." for one in figures if isinstance(one, LeftOut)]),
         _origin(run),

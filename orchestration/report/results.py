@@ -35,13 +35,13 @@ def _part(run: Run, pictures: Sequence[ShownPicture]) -> list[str]:
     accepted = lengths.by_task(run)
     tables = {
         "Acceptance by task": lengths.table(accepted) if accepted else None,
-        "Win or lose, by round trip and the target's time per token": _duels(found, steady=True),
-        "Win or lose on links that change": _duels(found, steady=False),
+        "Win or lose, by round trip and the target's time per token": _duels(found, on_map=True),
+        "Win or lose, link by link": _duels(found, on_map=False),
     }
     parts = [f"## {run.name} ({run.mark})", f"`{run.stamp}`", _items(words.summary(run))]
     if found:
         parts += ["### Where streaming wins, and where drafting wins"]
-        parts += [_items([*words.wins_by_target(found), *words.wins_on_changing_links(found)])]
+        parts += [_items([*words.wins_by_target(found), *words.wins_by_link(found)])]
     for picture in pictures:
         parts += [f"![{picture.title}]({picture.address})", f"{picture.title}. {picture.caption}"]
     for title, table in tables.items():
@@ -50,8 +50,8 @@ def _part(run: Run, pictures: Sequence[ShownPicture]) -> list[str]:
     return parts
 
 
-def _duels(found: Sequence[Duel], steady: bool) -> Table | None:
-    chosen = [duel for duel in found if (duel.round_trip_ms is not None) is steady]
+def _duels(found: Sequence[Duel], on_map: bool) -> Table | None:
+    chosen = [duel for duel in found if duel.has_a_place_on_a_map is on_map]
     return win_map.table(chosen) if chosen else None
 
 

@@ -26,6 +26,8 @@ CAPTION = (
 def draw(run: Run) -> Picture | LeftOut:
     """See the module."""
     drawn = maps(run)
+    if not run.about["simulated"]:
+        return LeftOut(TITLE, "a map needs targets of the same time per token, and no two measured ones are the same")
     if not drawn:
         return LeftOut(TITLE, "fewer than two round trips or speeds of the target have both a stream and drafts, for one device")
     columns = min(COLUMNS, len(drawn))
@@ -50,13 +52,10 @@ def table(found: Sequence[Duel]) -> Table:
 
 
 def maps(run: Run) -> dict[str, list[Duel]]:
-    """Duels of one device on links of a fixed round trip, by their other conditions; those that stand alone make no map.
-
-    None of a real run: no two of its targets' times are the same.
-    """
+    """Duels of one device that have a place on a map, by their other conditions; those that stand alone make no map."""
     found: dict[str, list[Duel]] = defaultdict(list)
-    for duel in duels(run.rows) if run.about["simulated"] else ():
-        if duel.round_trip_ms is not None and duel.stream["devices"] == 1:
+    for duel in duels(run.rows):
+        if duel.has_a_place_on_a_map and duel.stream["devices"] == 1:
             found[duel.where].append(duel)
     return {where: squares for where, squares in found.items() if len(squares) > 1}
 

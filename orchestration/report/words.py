@@ -58,13 +58,13 @@ def wins_by_target(found: Sequence[Duel]) -> list[str]:
     """Of every target's speed on steady links: the round trips at which each side wins; a sentence each."""
     groups: dict[tuple[str, float], list[Duel]] = defaultdict(list)
     for duel in found:
-        if duel.round_trip_ms is not None:
+        if duel.has_a_place_on_a_map:
             groups[duel.where, round(duel.target_token_ms, 3)].append(duel)
     return [_by_round_trip(where, target, group) for (where, target), group in groups.items()]
 
 
-def wins_on_changing_links(found: Sequence[Duel]) -> list[str]:
-    """Of every duel over a trace or another link without one round trip."""
+def wins_by_link(found: Sequence[Duel]) -> list[str]:
+    """Of every duel over a link without one round trip, and of every real one."""
     verbs: dict[Winner, Callable[[Duel], str]] = {
         Winner.DRAFTING: lambda duel: "drafting wins",
         Winner.STREAMING: lambda duel: "streaming wins",
@@ -74,7 +74,7 @@ def wins_on_changing_links(found: Sequence[Duel]) -> list[str]:
         f"{_place(duel)}: {1e3 * duel.drafting['tpot_s']:.1f} ms per token drafted (k={duel.drafting['draft_length']}),"
         f" {1e3 * duel.stream['tpot_s']:.1f} streamed; {verbs[duel.winner](duel)}."
         for duel in found
-        if duel.round_trip_ms is None
+        if not duel.has_a_place_on_a_map
     ]
 
 
@@ -84,6 +84,10 @@ def reservations(run: Run) -> list[str]:
     sources = sorted({row[key] for row in run.rows for key in ("device_source", "verifier_source") if row[key]})
     if run.about["simulated"]:
         lines.append(f"The figures are simulated on a virtual clock; the machines' times are {' or '.join(sources)}.")
+    else:
+        found = [sorted({row[key] for row in run.rows if row[key]}) for key in ("device_machine", "verifier_machine")]
+        devices, verifiers = ("; ".join(names) for names in found)
+        lines.append(f"The figures are measured in real time, on emulated links. Devices: {devices}. Verifiers: {verifiers}.")
     failed = sum(row["failed"] or 0 for row in run.rows)
     if failed:
         lines.append(f"{failed} responses failed; they are in no other figure.")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,6 +110,32 @@ def check_sweep(folder: Path, **variables: str) -> None:
         assert run(*command, *wrong, **variables).code == 2
 
 
+def check_ctrl_c_in_a_sweep(folder: Path, **variables: str) -> None:
+    """What the device has at work ends, and what was measured before is kept."""
+    sweep, runs = folder / "slow.toml", folder / "runs"
+    slow = SWEEP.replace('"small"', '"slow"').replace('["5g", "wifi"]', '["5g", "satellite"]').replace("= 8", "= 200")
+    sweep.write_text(slow)
+    process = start(("sweep", str(sweep), "--on-cluster", "--runs", str(runs)), **variables)
+
+    def device() -> dict[str, Any]:
+        (known,) = json.loads(run("status", "--json", **variables).out)["devices"]
+        return dict(known)
+
+    until(lambda: device()["report"]["link"] == "satellite" and device()["state"] == "answering")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 130
+    until(lambda: device()["state"] == "idle")
+    assert len(list((runs / "slow-on-cluster" / "cells").iterdir())) >= 1
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not is_so():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.1)
+
+
 def answer(*arguments: str, **variables: str) -> str:
     """The response's text, of all 16 tokens."""
     ended = run(*arguments, "--json", **variables)
@@ -128,6 +156,7 @@ def test_a_cluster_is_put_up_watched_asked_mended_and_taken_down(cluster, file, 
     outside = ("generate", ASK[1], "--cloud", address, "--drafter", "lookup", "--tokenizer", tokenizer, "--max-new-tokens", "16")
     assert answer(*outside, **variables) == text
     check_sweep(file.parent, **variables)
+    check_ctrl_c_in_a_sweep(file.parent, **variables)
 
     assert run("down", "--replica", "verifier-1", "--grace", "1", **variables).code == 0
     table = run("status", "--once", **variables).out

@@ -17,6 +17,7 @@ from orchestration.cluster.device import Answered
 from orchestration.cluster.experiments import Experiments
 from orchestration.cluster.loop_thread import LoopThread
 from orchestration.cluster.settings import ClusterSettings
+from orchestration.hardware import described
 from orchestration.report.report import build_report
 from tests.cluster_parts import Parts, device_report, served
 from tests.hash_target import TOKENIZER_DIGEST, VOCABULARY
@@ -123,6 +124,8 @@ def test_a_sweep_is_measured_resumed_and_reported(crew, file, tmp_path):
     assert (again.run, again.skipped) == (0, 6)
     text = build_report(outcome.directory).page.read_text()
     assert '<span class="real">real</span>' in text and "Who wins on each link" in text
+    assert f"measured in real time, on emulated links. Devices: {described()}. Verifiers: {described()}." in text
+    assert "virtual clock" not in text
 
 
 def test_every_cell_begins_anew_and_devices_return_to_their_own_links(crew, file, tmp_path):

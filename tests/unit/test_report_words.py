@@ -1,5 +1,6 @@
 """What a report says in words follows from the rows."""
 
+from orchestration.prediction import mark_best
 from orchestration.report import words
 from orchestration.report.duels import Winner, conditions, duels
 from orchestration.report.lengths import by_task, wilson
@@ -47,8 +48,17 @@ def test_the_winner_changes_with_the_figures(tmp_path):
 def test_changing_links_are_told_one_by_one(tmp_path):
     trace = {"link": "drive.csv", "channel": "trace", "round_trip_ms": None}
     rows = [row("s", "here", "stream", tpot_s=0.06, **trace), drafts("d", "here", 4, 0.03, **trace)]
-    (line,) = words.wins_on_changing_links(found(tmp_path, rows))
+    (line,) = words.wins_by_link(found(tmp_path, rows))
     assert "drive.csv" in line and "30.0 ms per token drafted (k=4), 60.0 streamed; drafting wins." in line
+
+
+def test_real_links_are_told_one_by_one_though_their_round_trips_are_fixed(tmp_path):
+    real = {"simulated": False, "link": "5g", "round_trip_ms": 17.0}
+    rows = [row("s", "here", "stream", tpot_s=0.06, **real), drafts("d", "here", 4, 0.03, **real)]
+    mark_best(rows)
+    fights = duels(rows)
+    (line,) = words.wins_by_link(fights)
+    assert "5g of 17 ms" in line and line.endswith("drafting wins.") and words.wins_by_target(fights) == []
 
 
 def test_failures_and_missing_cells_are_confessed(tmp_path):
