@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -58,7 +59,7 @@ class Experiments:
         values = placing.placed(read_values(path), settings, source)
         scenario = Scenario.parse(values, source)
         place = placing.place_of(self.snapshot)
-        cells = tuple(replace(cell, place=place) for cell in expand(values, source, lambda one: one.verifier.max_draft))
+        cells = together(replace(cell, place=place) for cell in expand(values, source, lambda one: one.verifier.max_draft))
         placing.check(cells, settings)
         for cell in cells:
             self._check_prompts(cell)
@@ -86,3 +87,11 @@ class Experiments:
         for cell in cells:
             digests |= self.questions(cell.scenario).digests
         return digests
+
+
+def together(cells: Iterable[Cell]) -> tuple[Cell, ...]:
+    """In their order, but all policies of one set of conditions in a row: a machine whose speed drifts treats them alike."""
+    groups: dict[str, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        groups[cell.environment].append(cell)
+    return tuple(cell for group in groups.values() for cell in group)

@@ -8,10 +8,10 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
-from typing import Any, Protocol
+from typing import Protocol
 
 from airdraft.errors import AirdraftError, DeadlineError, InternalError
-from airdraft.journal import ResponseRecord
+from airdraft.journal import ResponseRecord, RoundRecord
 from airdraft.messages import Contract
 from edge.settings import DeviceSettings
 from orchestration.cell import Cell, Kind
@@ -188,7 +188,7 @@ def target_token_s(records: Sequence[ResponseRecord]) -> float | None:
     return _median(records, "stream", lambda one: one.timings.forward_s if one.timings.batch else None)
 
 
-def _median(records: Sequence[ResponseRecord], kind: str, figure: Callable[[Any], float | None]) -> float | None:
-    rounds = [one for record in records for one in [one for one in record.rounds if one.kind == kind][1:]]
-    found = [value for one in rounds if (value := figure(one)) is not None]
+def _median(records: Sequence[ResponseRecord], kind: str, figure: Callable[[RoundRecord], float | None]) -> float | None:
+    of_kind = [[one for one in record.rounds if one.kind == kind] for record in records]
+    found = [value for rounds in of_kind for one in rounds[1:] if (value := figure(one)) is not None]
     return median(found) if found else None

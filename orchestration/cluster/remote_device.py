@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,8 @@ from orchestration.cluster.deployment import Deployment
 from orchestration.cluster.device import Answered, Behind
 from orchestration.cluster.reports import Snapshot
 from orchestration.cluster.settings import ClusterSettings
+
+HANG_UP_S = 10.0
 
 
 class RemoteSession:
@@ -84,7 +87,8 @@ class RemoteCrew:
         """End what the first so many devices have at work. Those that are gone have nothing."""
         for device in self._devices[:devices]:
             with suppress(Exception):
-                await device.hang_up.options(concurrency_group=calls.CONTROL).remote()
+                async with asyncio.timeout(HANG_UP_S):
+                    await device.hang_up.options(concurrency_group=calls.CONTROL).remote()
 
 
 def served_by(snapshot: Snapshot) -> Description:

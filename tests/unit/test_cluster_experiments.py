@@ -128,6 +128,12 @@ def test_a_sweep_is_measured_resumed_and_reported(crew, file, tmp_path):
     assert "virtual clock" not in text
 
 
+def test_the_policies_of_one_link_are_measured_in_a_row(crew, file):
+    cells = experiments(crew).plan(file).cells
+    assert [cell.scenario.link.name for cell in cells] == ["loopback"] * 3 + ["wifi"] * 3
+    assert len({cell.key for cell in cells}) == 6
+
+
 def test_every_cell_begins_anew_and_devices_return_to_their_own_links(crew, file, tmp_path):
     asked = experiments(crew)
     asked.run(file, tmp_path / "runs")
