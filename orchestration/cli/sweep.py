@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,6 +33,9 @@ def sweep(
     ] = None,
     local: Annotated[bool, typer.Option("--local", help="Without Ray, in processes of this machine.")] = False,
     on_cluster: Annotated[bool, typer.Option("--on-cluster", help="In real time, with the devices that `airdraft up` has put up.")] = False,
+    tokenizer: Annotated[
+        str | None, typer.Option("--tokenizer", metavar="NAME", help="Model or folder with the cluster's tokenizer, for --on-cluster.")
+    ] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Cells at once.", show_default="one per processor")] = None,
     check: Annotated[bool, typer.Option("--check", help="Only check the file and say how many cells there are.")] = False,
     deliver: Annotated[str | None, typer.Option("--deliver", hidden=True, help="The job whose results these are.")] = None,
@@ -50,8 +54,10 @@ def sweep(
     if on_cluster:
         if workers is not None or deliver is not None:
             raise SettingsError("--workers cannot be used with --on-cluster: its cells are measured one after the other.")
-        measure(console, file, runs, address, check)
+        measure(console, Measurement(file, runs, address, tokenizer), check)
         return
+    if tokenizer is not None:
+        raise SettingsError("--tokenizer belongs to --on-cluster; models and recordings bring their own.")
     if check:
         console.print(f"{file}: {check_sweep(file)} cells, all possible", soft_wrap=True)
         return
@@ -64,7 +70,17 @@ def sweep(
     conclude(console, outcome)
 
 
-def measure(console: Console, file: Path, runs: Path, address: str | None, check: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What is to be measured, where it is kept, on which Ray cluster, and where the tokenizer is on this machine."""
+
+    file: Path
+    runs: Path
+    address: str | None = None
+    tokenizer: str | None = None
+
+
+def measure(console: Console, wanted: Measurement, check: bool) -> None:
     """The sweep on the cluster that is up; with `check`, only whether it is possible there."""
     from orchestration import assembly
     from orchestration.cluster import placing, ray_connection, remote_device
@@ -72,20 +88,21 @@ def measure(console: Console, file: Path, runs: Path, address: str | None, check
     from orchestration.cluster.experiments import Experiments
     from orchestration.scenario import read_values
 
-    ignored = placing.left_out(read_values(file))
-    with ray_connection.connected(address):
+    ignored = placing.left_out(read_values(wanted.file))
+    with ray_connection.connected(wanted.address):
         cluster = Deployment.find()
         snapshot = cluster.snapshot()
         served = remote_device.served_by(snapshot)
-        language = assembly.find_language(served, remote_device.folder_here(snapshot.settings))
+        language = assembly.find_language(served, wanted.tokenizer or remote_device.folder_here(snapshot.settings))
         experiments = Experiments(remote_device.RemoteCrew(cluster), snapshot, language, served)
         if ignored:
             console.print(f"left out, since it is of simulations only: {', '.join(ignored)}", soft_wrap=True, markup=False)
         if check:
-            console.print(f"{file}: {len(experiments.plan(file).cells)} cells, all possible on this cluster", soft_wrap=True)
+            cells = len(experiments.plan(wanted.file).cells)
+            console.print(f"{wanted.file}: {cells} cells, all possible on this cluster", soft_wrap=True)
             return
         with watched(console) as progress:
-            outcome = experiments.run(file, runs, progress)
+            outcome = experiments.run(wanted.file, wanted.runs, progress)
     conclude(console, outcome)
 
 

@@ -9,7 +9,7 @@ import secrets
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +28,7 @@ from orchestration.assembly import build_session
 from orchestration.cluster.reports import DeviceReport
 from orchestration.cluster.shaped_way import ShapedWay
 from orchestration.link import LinkSettings
+from orchestration.sweep.inputs import Inputs
 
 log = logging.getLogger(__name__)
 
@@ -66,11 +67,19 @@ class Behind:
     """A link to be behind in place of one's own, as in an experiment.
 
     All that one occasion asks goes over the same connections; each occasion begins with new ones, at its link's time 0, and with a drafter
-    that remembers nothing.
+    that remembers nothing. `files`: what the link names, since the device's machine may not have it.
     """
 
     link: LinkSettings
     occasion: str
+    files: Inputs = field(default_factory=lambda: Inputs({}))
+
+    def link_here(self) -> LinkSettings | None:
+        """The link with its trace where it lies on this machine; None when nothing need be emulated."""
+        if self.link.changes_nothing:
+            return None
+        trace = self.files.unpacked().get(str(self.link.trace), self.link.trace)
+        return self.link.model_copy(update={"trace": trace})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +104,7 @@ class ClusterDevice:
         self._machine = hardware.described(model.device if model else "cpu")
         self._replicas: Replicas | None = None
         self._behind: Behind | None = None
+        self._link = plan.link  # the one that it is behind now; None: the network as it is
         self._turn = asyncio.Lock()
         self._is_hung_up = False
         self._last = ResponseStatistics()
@@ -177,13 +187,6 @@ class ClusterDevice:
             await self._replicas.close()
         self._clock.close()
 
-    @property
-    def _link(self) -> LinkSettings | None:
-        """The one that it is behind now; None: the network as it is."""
-        if self._behind is None:
-            return self.plan.link
-        return None if self._behind.link.changes_nothing else self._behind.link
-
     async def _move(self, behind: Behind | None) -> None:
         """Be behind this link from now on, with everything begun anew, unless that is so already."""
         if behind == self._behind:
@@ -193,6 +196,7 @@ class ClusterDevice:
             self._replicas = None
         self._drafter.roll_back(0)
         self._meter = LinkMeter()
+        self._link = self.plan.link if behind is None else behind.link_here()
         self._behind = behind
 
     async def _assigned(self) -> Replicas:

@@ -19,6 +19,7 @@ from orchestration.cluster.device import Answered, Behind
 from orchestration.fleet import FleetResult, Response, derived
 from orchestration.material import Questions
 from orchestration.scenario import Scenario
+from orchestration.sweep.inputs import Inputs
 from orchestration.sweep.work import Batch, Finished
 from orchestration.tabulation import CellResult, Ran, tabulate
 from orchestration.workload import Turn, plan, select
@@ -56,13 +57,14 @@ class _Work:
     turns: tuple[Turn, ...]
     prompts: tuple[int, ...]
     began_s: float
+    files: Inputs
 
     @property
     def behind(self) -> Behind:
         """The cell's link, with randomness of its own for each device."""
         scenario = self.cell.scenario
         seed = derived(scenario.seed, f"channel/{scenario.link.seed}", self.device)
-        return Behind(scenario.link.model_copy(update={"seed": seed}), self.cell.key)
+        return Behind(scenario.link.model_copy(update={"seed": seed}), self.cell.key, self.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,8 @@ class OnDevices:
         prompts = select(questions.prompts, scenario.workload)
         turns = plan(scenario.workload, scenario.devices, len(prompts), scenario.seed)
         began_s = asyncio.get_running_loop().time()
-        works = [_Work(cell, questions, number, tuple(of), prompts, began_s) for number, of in enumerate(turns)]
+        files = Inputs.read([scenario.link.trace] if scenario.link.trace else [])
+        works = [_Work(cell, questions, number, tuple(of), prompts, began_s, files) for number, of in enumerate(turns)]
         try:
             async with asyncio.timeout(scenario.horizon_s), asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._responses(work)) for work in works]

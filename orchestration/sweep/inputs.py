@@ -23,7 +23,11 @@ class Inputs:
     @classmethod
     def of(cls, cells: Iterable[Cell]) -> Inputs:
         """All files of these cells. Raises SettingsError for one that cannot be read."""
-        paths = dict.fromkeys(path for cell in cells for path in files(cell.scenario))
+        return cls.read(dict.fromkeys(path for cell in cells for path in files(cell.scenario)))
+
+    @classmethod
+    def read(cls, paths: Iterable[Path]) -> Inputs:
+        """These files. Raises SettingsError for one that cannot be read."""
         try:
             return cls({str(path): path.read_bytes() for path in paths})
         except OSError as error:

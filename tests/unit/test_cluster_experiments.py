@@ -12,13 +12,16 @@ from typing import Any
 import pytest
 
 from airdraft.errors import SettingsError, UnavailableError
+from orchestration.assembly import build_contract
 from orchestration.cluster import placing
-from orchestration.cluster.device import Answered
+from orchestration.cluster.device import Answered, Behind
 from orchestration.cluster.experiments import Experiments
 from orchestration.cluster.loop_thread import LoopThread
 from orchestration.cluster.settings import ClusterSettings
 from orchestration.hardware import described
+from orchestration.link import LinkSettings
 from orchestration.report.report import build_report
+from orchestration.sweep.inputs import Inputs
 from tests.cluster_parts import Parts, device_report, served
 from tests.hash_target import TOKENIZER_DIGEST, VOCABULARY
 
@@ -142,6 +145,17 @@ def test_every_cell_begins_anew_and_devices_return_to_their_own_links(crew, file
     contract = asked.questions(asked.plan(file).cells[0].scenario).contract(0, device.plan.settings)
     crew._loop.run(device.answer(contract), 60)
     assert device.report().link == "no link"
+
+
+def test_a_trace_travels_to_a_machine_that_does_not_have_it(crew):
+    nowhere = Path("/nowhere/walk.csv")
+    link = LinkSettings(trace=nowhere)
+    files = Inputs({str(nowhere): (Path(__file__).parents[2] / "deploy" / "traces" / "walk.csv").read_bytes()})
+    device = crew._world.devices["device-0"]
+    settings = device.plan.settings.model_copy(update={"max_new_tokens": 8})
+    contract = build_contract(Letters().prompt("radio"), settings, Letters(), served())  # type: ignore[arg-type]
+    answered = crew._loop.run(device.answer(contract, None, Behind(link, "one", files)), 60)
+    assert len(answered.tokens) == 8 and device.report().link == "walk"
 
 
 def test_another_text_is_no_result(crew, file, tmp_path):
