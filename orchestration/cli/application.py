@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -54,20 +56,14 @@ def before(
     logging.basicConfig(level=logging.INFO if is_debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 
 
-application.command()(demo)
-application.command()(serve)
-application.command()(generate)
-application.command()(chat)
-application.command()(link)
-application.command()(doctor)
-application.command()(up)
-application.command()(status)
-application.command()(down)
-application.command()(profile)
-application.command()(record)
-application.command()(simulate)
-application.command()(crosscheck)
-application.command()(sweep)
-application.command()(report)
-application.command()(submit)
+def _help(command: Callable[..., None]) -> str:
+    """The command's docstring, a line for each paragraph: typer would keep the breaks within them, wherever the terminal ends."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in (inspect.getdoc(command) or "").split("\n\n"))
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (
+    demo, serve, generate, chat, link, doctor, up, status, down, profile, record, simulate, crosscheck, sweep, report, submit,
+)  # fmt: skip
+for _command in COMMANDS:
+    application.command(help=_help(_command))(_command)
 application.add_typer(models, name="models")

@@ -42,8 +42,7 @@ def sweep(
 ) -> None:
     """Run every cell of a sweep that has not been run before, and write summary.parquet.
 
-    Cells are simulated on a virtual clock, or with --on-cluster measured: the cluster's devices answer in real time, one cell after the
-    other, and the run's name ends in -on-cluster.
+    Simulated on a virtual clock; with --on-cluster measured in real time by a cluster's devices, as the run NAME-on-cluster.
     """
     from airdraft.errors import SettingsError
     from orchestration.sweep.sweep import Where, check_sweep, run_sweep
