@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from statistics import median
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from orchestration.fleet import FleetResult, Response, derived
 from orchestration.material import Questions
 from orchestration.scenario import Scenario
 from orchestration.sweep.inputs import Inputs
-from orchestration.sweep.work import Batch, Finished
+from orchestration.sweep.work import Batch, Finished, finished
 from orchestration.tabulation import CellResult, Ran, tabulate
 from orchestration.workload import Turn, plan, select
 
@@ -85,17 +85,12 @@ class OnDevices:
         """See `Executor.run`."""
         for batch in batches:
             for cell in batch.cells:
-                yield [self._finished(cell, batch.keep_journals)]
+                yield [finished(cell, partial(self._result, cell, batch.keep_journals))]
 
-    def _finished(self, cell: Cell, keep_journal: bool) -> Finished:
+    def _result(self, cell: Cell, keep_journal: bool) -> CellResult:
         started_s = time.perf_counter()
-        try:
-            done = self._tabulated(cell, self.runner.run(self._measured(cell)), keep_journal)
-        except AirdraftError as error:
-            return Finished(cell.key, failure=f"{error.code}: {error.message}")
-        except Exception as error:
-            return Finished(cell.key, failure=f"{error!r}\n{traceback.format_exc()}")
-        return Finished(cell.key, done.row | {"wall_s": time.perf_counter() - started_s}, done.responses, done.journal)
+        done = self._tabulated(cell, self.runner.run(self._measured(cell)), keep_journal)
+        return replace(done, row=done.row | {"wall_s": time.perf_counter() - started_s})
 
     def _tabulated(self, cell: Cell, result: FleetResult, keep_journal: bool) -> CellResult:
         questions = self.questions(cell.scenario)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from airdraft.errors import AirdraftError
 from orchestration.cell import Cell, moved
 from orchestration.experiment import prepare, run_cell
 from orchestration.materials import Materials
+from orchestration.tabulation import CellResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,17 @@ def run_batch(batch: Batch, places: Mapping[str, Path] | None = None) -> list[Fi
 
 
 def _run(cell: Cell, keep_journal: bool, places: Mapping[str, Path]) -> Finished:
-    try:
+    def run() -> CellResult:
         scenario = moved(cell.scenario, places) if places else cell.scenario
-        result = run_cell(prepare(cell, _MATERIALS.of(scenario), scenario), keep_journal=keep_journal)
+        return run_cell(prepare(cell, _MATERIALS.of(scenario), scenario), keep_journal=keep_journal)
+
+    return finished(cell, run)
+
+
+def finished(cell: Cell, run: Callable[[], CellResult]) -> Finished:
+    """What becomes of a cell that is run like that: whatever goes wrong with it harms no other."""
+    try:
+        result = run()
     except AirdraftError as error:
         return Finished(cell.key, failure=f"{error.code}: {error.message}")
     except Exception as error:
